@@ -1,0 +1,174 @@
+"""A decoded frame as planes of numbers on a device, and the way between its colours and RGB.
+
+Faces are read and written where they are: only their region ever becomes RGB, so every pixel outside stays bit for bit
+what the decoder gave. Samples are kept in the file's own depth.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Box = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels of the luma plane; half-open."""
+
+# Luma weights of red and blue. ITU-R BT.601, BT.709, BT.2020 (non-constant luminance).
+_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
+
+
+@dataclass(frozen=True, slots=True)
+class PixelLayout:
+    """How planes hold a picture. Planar Y'CbCr only; anything else is converted on decoding."""
+
+    width: int
+    height: int
+    depth: int  # bits per sample: 8, 10 or 12
+    sub_x: int  # log2 of the horizontal chroma subsampling: 0 or 1
+    sub_y: int  # log2 of the vertical one
+    matrix: str  # "bt601", "bt709" or "bt2020"
+    full_range: bool
+    rotation: int = 0  # degrees clockwise, 0/90/180/270, that a player turns the picture by to show it upright
+
+    @property
+    def av_name(self) -> str:
+        """FFmpeg's name of the pixel format that holds this layout."""
+        chroma = {(1, 1): "420", (1, 0): "422", (0, 0): "444"}[self.sub_x, self.sub_y]
+        return f"yuv{chroma}p" + ("" if self.depth == 8 else f"{self.depth}le")
+
+
+@dataclass(slots=True)
+class Picture:
+    """One frame. `planes` are written in place by the renderer."""
+
+    number: int  # which frame of the film, from 0, in presentation order
+    pts: int  # in the stream's time base
+    planes: tuple[Tensor, Tensor, Tensor]  # Y (H, W), Cb (h, w), Cr (h, w); uint8 at 8 bits, int16 above
+    layout: PixelLayout
+
+
+@lru_cache(maxsize=32)
+def _matrices(matrix: str, full_range: bool, depth: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(to_rgb (3, 3), to_yuv (3, 3), offset (3,)): RGB in 0..1 = to_rgb @ (samples - offset)."""
+    kr, kb = _WEIGHTS[matrix]
+    kg = 1 - kr - kb
+    rgb_to_ycc = torch.tensor(
+        [
+            [kr, kg, kb],
+            [-kr / (2 * (1 - kb)), -kg / (2 * (1 - kb)), 0.5],
+            [0.5, -kg / (2 * (1 - kr)), -kb / (2 * (1 - kr))],
+        ],
+        dtype=torch.float64,
+    )
+    top, unit = 2**depth - 1, 2 ** (depth - 8)
+    luma, chroma, black = (top, top, 0) if full_range else (219 * unit, 224 * unit, 16 * unit)
+    to_yuv = torch.diag(torch.tensor([luma, chroma, chroma], dtype=torch.float64)) @ rgb_to_ycc
+    offset = torch.tensor([black, 128 * unit, 128 * unit], dtype=torch.float64)
+    return torch.linalg.inv(to_yuv).float(), to_yuv.float(), offset.float()
+
+
+def even_box(layout: PixelLayout, box: tuple[float, float, float, float]) -> Box:
+    """The smallest box around `box` that lies inside the picture and on whole chroma samples. May be empty."""
+    sx, sy = 1 << layout.sub_x, 1 << layout.sub_y
+    x0, y0 = max(0, int(box[0] // sx) * sx), max(0, int(box[1] // sy) * sy)
+    x1, y1 = min(layout.width, int(-(-box[2] // sx)) * sx), min(layout.height, int(-(-box[3] // sy)) * sy)
+    return x0, y0, max(x0, x1), max(y0, y1)
+
+
+def _to_rgb(ycc: Tensor, layout: PixelLayout) -> Tensor:
+    to_rgb, _, offset = (t.to(ycc.device) for t in _matrices(layout.matrix, layout.full_range, layout.depth))
+    return torch.einsum("ij,...jhw->...ihw", to_rgb, ycc - offset[:, None, None])
+
+
+def read_rgb(picture: Picture, box: Box) -> Tensor:
+    """The region as RGB (3, h, w) float32. In 0..1 for legal colours; values outside are kept, so writing them gives
+    the same samples again. `box` comes from `even_box`."""
+    layout = picture.layout
+    x0, y0, x1, y1 = box
+    sx, sy = layout.sub_x, layout.sub_y
+    luma = picture.planes[0][y0:y1, x0:x1].float()
+    # An odd width or height ends in a chroma sample that covers only what is there.
+    chroma = torch.stack([p[y0 >> sy : -(-y1 >> sy), x0 >> sx : -(-x1 >> sx)].float() for p in picture.planes[1:]])
+    if sx or sy:
+        size = (chroma.shape[1] << sy, chroma.shape[2] << sx)
+        chroma = F.interpolate(chroma[None], size=size, mode="bilinear", align_corners=False)[0]
+    return _to_rgb(torch.cat([luma[None], chroma[:, : y1 - y0, : x1 - x0]]), layout)
+
+
+def write_rgb(picture: Picture, box: Box, rgb: Tensor, mask: Tensor) -> None:
+    """Blend `rgb` (3, h, w) over the region by `mask` (h, w) in 0..1, in the picture's own samples, in place.
+    Samples where the mask is 0 keep their bits."""
+    layout = picture.layout
+    x0, y0, x1, y1 = box
+    if x1 <= x0 or y1 <= y0:
+        return
+    sx, sy = layout.sub_x, layout.sub_y
+    _, to_yuv, offset = (t.to(rgb.device) for t in _matrices(layout.matrix, layout.full_range, layout.depth))
+    ycc = torch.einsum("ij,jhw->ihw", to_yuv, rgb) + offset[:, None, None]
+    _blend(picture.planes[0][y0:y1, x0:x1], ycc[0], mask, layout)
+    chroma, weight = ycc[1:], mask
+    if sx or sy:
+        pad = (0, chroma.shape[2] & sx, 0, chroma.shape[1] & sy)
+        chroma = F.pad(chroma[None], pad, mode="replicate")[0] if any(pad) else chroma
+        weight = F.pad(weight[None, None], pad, mode="replicate")[0, 0] if any(pad) else weight
+        chroma = F.avg_pool2d(chroma[None], (1 << sy, 1 << sx))[0]
+        weight = F.avg_pool2d(weight[None, None], (1 << sy, 1 << sx))[0, 0]
+    for plane, new in zip(picture.planes[1:], chroma, strict=True):
+        _blend(plane[y0 >> sy : -(-y1 >> sy), x0 >> sx : -(-x1 >> sx)], new, weight, layout)
+
+
+def _blend(samples: Tensor, new: Tensor, mask: Tensor, layout: PixelLayout) -> None:
+    old = samples.float()
+    mixed = torch.lerp(old, new, mask).round_().clamp_(0, 2**layout.depth - 1)
+    samples.copy_(torch.where(mask > 0, mixed, old).to(samples.dtype))
+
+
+def thumbnail(picture: Picture, width: int, height: int) -> Tensor:
+    """The whole picture, area-averaged, as RGB (3, height, width) float32 in 0..1. Not rotated."""
+    small = [_shrink(p[None, None].float(), (height, width))[0, 0] for p in picture.planes]
+    return _to_rgb(torch.stack(small), picture.layout).clamp_(0, 1)
+
+
+def _shrink(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Whole-number box filter first, then bilinear: close to an area filter, at a fraction of its time."""
+    step_y, step_x = max(1, x.shape[-2] // size[0]), max(1, x.shape[-1] // size[1])
+    if step_x > 1 or step_y > 1:
+        x = F.avg_pool2d(x, (step_y, step_x), ceil_mode=True)
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False) if x.shape[-2:] != size else x
+
+
+def warp_rgb(picture: Picture, matrices: Tensor, size: int) -> Tensor:
+    """Square crops under affine maps: RGB (n, 3, size, size) float32 in 0..1, black outside the picture.
+
+    `matrices` (n, 2, 3) take crop coordinates (pixels of the crop; (0, 0) is the upper left corner of its first pixel)
+    to picture coordinates in the same convention. A crop that is smaller than its region is filtered before sampling.
+    """
+    return torch.stack([_warp_one(picture, m, size) for m in matrices]) if len(matrices) else torch.zeros(0, 3, size, size)
+
+
+def _warp_one(picture: Picture, matrix: Tensor, size: int) -> Tensor:
+    device = picture.planes[0].device
+    corners = matrix[:, :2] @ torch.tensor([[0.0, size, 0, size], [0, 0, size, size]]) + matrix[:, 2:]
+    lo, hi = corners.amin(1) - 2, corners.amax(1) + 2
+    box = even_box(picture.layout, (float(lo[0]), float(lo[1]), float(hi[0]), float(hi[1])))
+    x0, y0, x1, y1 = box
+    if x1 - x0 < 1 or y1 - y0 < 1:
+        return torch.zeros(3, size, size, device=device)
+    region = read_rgb(picture, box).clamp_(0, 1)[None]
+    step = max(1, int(float(torch.linalg.det(matrix[:, :2]).abs().sqrt()) + 0.25))
+    if step > 1:
+        region = F.avg_pool2d(region, step, ceil_mode=True, count_include_pad=False)
+    grid = F.affine_grid(_normalised(matrix, size, box).to(device)[None], [1, 3, size, size], align_corners=False)
+    return F.grid_sample(region, grid, padding_mode="zeros", align_corners=False)[0]
+
+
+def _normalised(matrix: Tensor, size: int, box: Box) -> Tensor:
+    """The same map in grid_sample's coordinates: -1..1 over the crop to -1..1 over `box`."""
+    x0, y0, x1, y1 = box
+    half = size / 2
+    origin = torch.tensor([x0, y0], dtype=matrix.dtype)
+    scale = torch.tensor([2 / (x1 - x0), 2 / (y1 - y0)], dtype=matrix.dtype)
+    linear = matrix[:, :2] * half
+    shift = matrix[:, 2] + matrix[:, :2] @ torch.tensor([half, half], dtype=matrix.dtype) - origin
+    return torch.cat([linear * scale[:, None], (shift * scale - 1)[:, None]], 1)
