@@ -1,0 +1,71 @@
+"""A graph in ONNX's format, in memory."""
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import DeviceError
+from pipeline.models.graph import Graph, Op
+
+_SIMPLE = {"prelu": "PRelu", "sigmoid": "Sigmoid", "add": "Add", "relu": "Relu", "mean": "GlobalAveragePool"}
+
+
+def export(graph: Graph, shape: tuple[int, ...]) -> bytes:
+    """An ONNX model (opset 17) with one input "input" of this fixed NCHW shape and the weights as constants."""
+    try:
+        from onnx import TensorProto, helper, numpy_helper
+    except ImportError as error:
+        raise DeviceError("onnx isn't installed", str(error), "install it, or ask for torch by name") from error
+    nodes, constants = [], {}
+    for name, value in graph.weights.items():
+        constants[name] = value.numpy()
+    for op in graph.ops:
+        kind, inputs, attributes = _node(op, constants)
+        target = f"{op.output}/linear" if op.relu else op.output
+        nodes.append(helper.make_node(kind, inputs, [target], **attributes))
+        if op.relu:
+            nodes.append(helper.make_node("Relu", [target], [op.output]))
+    body = helper.make_graph(
+        nodes,
+        "network",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in graph.outputs],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _node(op: Op, constants: dict[str, np.ndarray]) -> tuple[str, list[str], dict[str, Any]]:
+    left, right, top, bottom = op.pads
+    pads, stride, kernel = [top, left, bottom, right], [op.stride] * 2, [op.kernel] * 2
+    inputs = [*op.inputs, *op.weights]
+    match op.kind:
+        case "conv":
+            return "Conv", inputs, {"pads": pads, "strides": stride, "group": op.groups}
+        case "deconv":
+            return "ConvTranspose", inputs, {"strides": stride}
+        case "maxpool":
+            return "MaxPool", inputs, {"pads": pads, "strides": stride, "kernel_shape": kernel}
+        case "avgpool":
+            return "AveragePool", inputs, {"strides": stride, "kernel_shape": kernel}
+        case "pad":
+            return "Pad", [*inputs, _constant(op, constants, [0, 0, top, left, 0, op.channels, bottom, right])], {}
+        case "resize":
+            scales = _constant(op, constants, np.array([1, 1, op.scale, op.scale], np.float32))
+            return "Resize", [*inputs, "", scales], {"mode": "linear"}
+        case "shuffle":
+            return "DepthToSpace", inputs, {"blocksize": op.scale, "mode": "DCR"}
+        case "prelu":
+            slope = constants[op.weights[0]]
+            constants[op.weights[0]] = slope.reshape(-1, 1, 1)
+            return "PRelu", inputs, {}
+        case _:
+            return _SIMPLE[op.kind], inputs, {}
+
+
+def _constant(op: Op, constants: dict[str, np.ndarray], value: "list[int] | np.ndarray") -> str:
+    name = f"{op.output}/constant"
+    constants[name] = np.asarray(value, np.int64) if isinstance(value, list) else value
+    return name
