@@ -1,0 +1,244 @@
+"""What a job is: its specification, its steps, and the facts that each step leaves behind. Plain records, no behaviour.
+
+Every record is written as JSON into the job's folder; see `ledger`. No field takes a face, a photo, a recognition
+vector or a name to put in: a face comes from a seed, and `tests/unit/test_promise.py` holds the list of fields.
+"""
+
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class Step(StrEnum):
+    """The steps of a job, in order. ANALYSE and RENDER are one unit per chunk, the others one per film."""
+
+    INGEST = "ingest"
+    INDEX = "index"
+    PLAN = "plan"
+    ANALYSE = "analyse"
+    LINK = "link"
+    RENDER = "render"
+    STITCH = "stitch"
+
+
+PER_CHUNK = frozenset({Step.ANALYSE, Step.RENDER})
+
+
+class Veil(StrEnum):
+    """What a face becomes."""
+
+    NOBODY = "nobody"
+    MOSAIC = "mosaic"
+    SOLID = "solid"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A place in the film: a time from the first frame on, or a frame number from 0. One of the two is None."""
+
+    seconds: Fraction | None
+    frame: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Which file it is; a changed one is another source."""
+
+    path: Path
+    bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """The encoder's settings, frozen for the job: all segments of a film must share them."""
+
+    codec: str  # "h264", "hevc" or "av1"
+    crf: int
+    preset: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What was asked for. Written once; `--resume` goes on only with the same one."""
+
+    source: Source
+    target: Path
+    veil: Veil
+    encoding: Encoding
+    start: Moment | None  # the first frame of the output; None: the film's first
+    stop: Moment | None  # the frame after the last one; None: to the end
+    device: str  # "cpu" or "cuda"
+    key_fingerprint: str | None  # tells one project key from another, and nothing about it; None: the job's own secret
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRecord:
+    """One stream of the source, as the report tells it."""
+
+    index: int
+    kind: str
+    codec: str
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """INGEST: what the source is."""
+
+    sha256: str
+    container: str
+    codec: str
+    pix_fmt: str
+    width: int
+    height: int
+    rotation: int
+    frame_rate: Fraction | None
+    streams: tuple[StreamRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFacts:
+    """INDEX: what one linear decode showed."""
+
+    frames: int
+    duration: Fraction  # seconds, of all frames
+    shots: int
+    damaged: int  # frames that the decoder had to conceal
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRecord:
+    """Frames [start, stop) of the film. `pts_sha256` is over their presentation times."""
+
+    index: int
+    start: int
+    stop: int
+    first_pts: int
+    end_pts: int
+    pts_sha256: str
+
+    @property
+    def frames(self) -> int:
+        """How many frames."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """PLAN: frames [first, last) become the output, in these chunks."""
+
+    first: int
+    last: int
+    chunks: tuple[ChunkRecord, ...]
+
+    @property
+    def frames(self) -> int:
+        """How many frames the output has."""
+        return self.last - self.first
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisFacts:
+    """ANALYSE: what was found in one chunk."""
+
+    detections: int
+    tracklets: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrackFacts:
+    """One face over a stretch of frames, and what is to become of it."""
+
+    id: int
+    person: int
+    first: int  # frame numbers of the film, half-open
+    last: int
+    frames: int
+    smallest: int  # longer side of its box, whole pixels
+    largest: int
+    treatments: dict[str, int]  # frames by treatment: "replace", "cover_small", …
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFacts:
+    """LINK: who is in the film. A person is a number here, and their new face a public seed id."""
+
+    people: int
+    identities: dict[str, str]  # person number -> seed id
+    tracks: tuple[TrackFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderFacts:
+    """RENDER: one segment."""
+
+    segment: str  # file name in the unit's folder
+    frames: int
+    first_pts: int
+    last_pts: int
+    sha256: str
+    bytes: int
+    treated: dict[str, int]  # face frames by what was done: "replaced", "covered", …
+
+
+@dataclass(frozen=True, slots=True)
+class StitchFacts:
+    """STITCH: the finished film, compared with its source."""
+
+    sha256: str
+    bytes: int
+    frames_in: int
+    frames_out: int
+    pts_equal: bool
+    audio_equal: bool
+    streams_lost: tuple[str, ...]
+    stripped: tuple[str, ...]
+
+
+Facts = SourceFacts | IndexFacts | Plan | AnalysisFacts | LinkFacts | RenderFacts | StitchFacts
+
+FACTS: dict[Step, type[Facts]] = {
+    Step.INGEST: SourceFacts,
+    Step.INDEX: IndexFacts,
+    Step.PLAN: Plan,
+    Step.ANALYSE: AnalysisFacts,
+    Step.LINK: LinkFacts,
+    Step.RENDER: RenderFacts,
+    Step.STITCH: StitchFacts,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a try failed. `cause` is the class of the error; `trace` is shown with --debug only."""
+
+    cause: str
+    what: str
+    why: str
+    todo: str
+    trace: str
+
+    @property
+    def line(self) -> str:
+        """One line for a person."""
+        return "; ".join(part for part in (self.what, self.why, self.todo) if part)
+
+
+def new_id() -> str:
+    """A ULID: sorts by time of birth, never the same twice."""
+    number = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)
+    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def source_of(path: Path) -> Source:
+    """The file's facts as they are now. Raises OSError."""
+    stat = os.stat(path)
+    return Source(path.resolve(), stat.st_size, stat.st_mtime_ns)

@@ -1,0 +1,201 @@
+"""A private Ray on this machine, and the pool of workers on it: started for one command, and gone with it.
+
+Quiet, offline, no dashboard. Starting takes seconds, so it happens in a thread; until then the one order that a film
+begins with is done in this process.
+"""
+
+import contextlib
+import logging
+import os
+import queue
+import secrets
+import shutil
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.farm import FarmError
+from cluster.job import Failure, Step
+from cluster.ledger import Unit
+from cluster.workers import Order, Outcome, Steps, Worker
+
+EARLY = frozenset({Step.INGEST, Step.INDEX, Step.PLAN})
+"""Steps that need no worker of their own: decoding and numbers, no network."""
+
+_STORE_BYTES = 80 * 1024**2  # Ray's smallest is 75 MiB; only small records go through it
+_START_TRIES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """How many workers, and what each may use."""
+
+    workers: int
+    threads: int  # of one worker
+    gpus: int  # of the machine; 0: no GPU is used
+
+
+def quiet_environment(settings: PoolSettings) -> dict[str, str]:
+    """Ray reads these when it is imported, and hands them to its workers. Own token: HOME may be shared or read-only."""
+    threads = str(settings.threads)
+    return {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_COLOR_PREFIX": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_DISABLE_IMPORT_WARNING": "1",
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+    }
+
+
+class LocalPool:
+    """A farm's Pool. `close` must be called; the process must not go on to use Ray afterwards."""
+
+    def __init__(self, steps: Steps, settings: PoolSettings) -> None:
+        self.size = settings.workers
+        self._steps, self._settings = steps, settings
+        self._early = Worker(steps, settings.workers * settings.threads)
+        self._early_order: Order | None = None
+        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._idle: list[Any] = []
+        self._busy: dict[Any, tuple[Any, Order]] = {}  # reference of the outcome -> actor, order
+        self._asked: dict[Any, Order] = {}  # reference of a number of frames -> order
+        self._frames: dict[str, int] = {}
+        self._error: BaseException | None = None
+        self._up, self._closed = threading.Event(), threading.Event()
+        # Sockets lie in here, and a socket's path may have 107 bytes: a long TMPDIR would not do.
+        self.folder = Path(tempfile.mkdtemp(prefix="veil-", dir="/tmp" if os.path.isdir("/tmp") else None))
+        threading.Thread(target=self._start, name="ray-start", daemon=True).start()
+
+    def _start(self) -> None:
+        try:
+            os.environ.update(quiet_environment(self._settings))
+            import ray
+
+            logging.getLogger("ray").setLevel(logging.CRITICAL)
+            ray.init(
+                num_cpus=self.size,
+                num_gpus=self._settings.gpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                object_store_memory=_STORE_BYTES,
+                _temp_dir=str(self.folder),
+                _node_ip_address="127.0.0.1",
+            )
+            self._idle = [self._new_actor() for _ in range(self.size)]
+        except Exception as error:  # noqa: BLE001  told by `poll`, in the main thread
+            self._error = error
+        self._up.set()
+        # Ray's servers are bound to the life of the thread that started them (PR_SET_PDEATHSIG): it has to stay.
+        self._closed.wait()
+
+    def _new_actor(self) -> Any:
+        import ray
+
+        gpus = self._settings.gpus / self.size if self._settings.gpus else 0
+        actor = ray.remote(num_cpus=1, num_gpus=gpus, concurrency_groups={"status": 1})(Worker)
+        return actor.remote(self._steps, self._settings.threads)
+
+    def takes(self, unit: Unit) -> bool:
+        """See Pool."""
+        if self._up.is_set():
+            return bool(self._idle)
+        return unit.step in EARLY and self._early_order is None
+
+    def submit(self, order: Order) -> None:
+        """See Pool."""
+        if self._up.is_set():
+            actor = self._idle.pop(0)
+            self._busy[actor.run.remote(order)] = (actor, order)
+            return
+        self._early_order = order
+        threading.Thread(target=self._run_early, args=(order,), name="early-step", daemon=True).start()
+
+    def _run_early(self, order: Order) -> None:
+        self._outcomes.put(self._early.run(order))
+
+    def poll(self, timeout: float) -> list[Outcome]:
+        """See Pool."""
+        if self._up.is_set() and self._error is not None:
+            raise FarmError(f"Ray did not start: {self._error}") from self._error
+        if self._busy:
+            return self._early_outcomes(0) + self._collect(timeout)
+        return self._early_outcomes(timeout)
+
+    def _early_outcomes(self, timeout: float) -> list[Outcome]:
+        try:
+            outcome = self._outcomes.get(timeout=timeout) if timeout else self._outcomes.get_nowait()
+        except queue.Empty:
+            return []
+        self._early_order = None
+        return [outcome]
+
+    def _collect(self, timeout: float) -> list[Outcome]:
+        import ray
+        from ray.exceptions import RayError
+
+        ready, _ = ray.wait(list(self._busy), num_returns=1, timeout=timeout)
+        outcomes = []
+        for reference in ready:
+            actor, order = self._busy.pop(reference)
+            self._frames.pop(order.attempt, None)
+            try:
+                outcomes.append(ray.get(reference))
+                self._idle.append(actor)
+            except RayError as error:
+                self._check_servers(error)
+                outcomes.append(Outcome(order, 0.0, _died(error)))
+                with contextlib.suppress(RayError):
+                    ray.kill(actor)
+                self._idle.append(self._new_actor())
+        return outcomes
+
+    @staticmethod
+    def _check_servers(error: Exception) -> None:
+        from ray.exceptions import RayActorError, RaySystemError, WorkerCrashedError
+
+        if isinstance(error, RaySystemError) and not isinstance(error, RayActorError | WorkerCrashedError):
+            raise FarmError(f"Ray stopped: {error}") from error
+
+    def frames(self) -> dict[str, int]:
+        """See Pool. Asks each busy worker again only when it has answered: a worker in a long step answers late."""
+        if self._early_order is not None:
+            self._frames[self._early_order.attempt] = self._early.frames()
+        if self._busy:
+            self._ask()
+        return dict(self._frames)
+
+    def _ask(self) -> None:
+        import ray
+        from ray.exceptions import RayError
+
+        waiting = {order.attempt for order in self._asked.values()}
+        for actor, order in self._busy.values():
+            if order.attempt not in waiting:
+                self._asked[actor.frames.options(concurrency_group="status").remote()] = order
+        ready, _ = ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)
+        running = {order.attempt for _, order in self._busy.values()}
+        for reference in ready:
+            order = self._asked.pop(reference)
+            with contextlib.suppress(RayError):
+                frames = ray.get(reference)
+                if order.attempt in running:
+                    self._frames[order.attempt] = frames
+
+    def close(self) -> None:
+        """Forget Ray and remove its folder. The caller ends the processes first (`processes.end_all`)."""
+        self._closed.set()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _died(error: Exception) -> Failure:
+    text = str(error).strip().splitlines()
+    why = "it ran out of memory" if "OutOfMemory" in type(error).__name__ else "it was killed or it crashed"
+    return Failure("WorkerDied", "a worker process died", why, "try fewer --workers", "\n".join(text))
