@@ -46,6 +46,7 @@ class Picture:
     pts: int  # in the stream's time base
     planes: tuple[Tensor, Tensor, Tensor]  # Y (H, W), Cb (h, w), Cr (h, w); uint8 at 8 bits, int16 above
     layout: PixelLayout
+    damaged: bool = False  # the decoder had to conceal a part of it
 
 
 @lru_cache(maxsize=32)

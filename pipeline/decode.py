@@ -1,0 +1,99 @@
+"""Read exactly these frames, wherever in the film they lie."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+
+from pipeline import planes
+from pipeline.errors import VerifyError
+from pipeline.facts import NO_PTS, FrameIndex, VideoInfo
+from pipeline.picture import Picture
+from pipeline.reading import decoded, open_input, video_stream
+
+_CPU = torch.device("cpu")
+
+
+def read(
+    info: VideoInfo,
+    index: FrameIndex,
+    start: int,
+    stop: int,
+    *,
+    threads: int = 1,
+    device: torch.device = _CPU,
+) -> Iterator[Picture]:
+    """The frames [start, stop), each checked against the index. Planes are writable and belong to the caller.
+
+    Decoding begins one keyframe before the one that would do, since seeking goes by decoding time; where that doesn't
+    lead to the very frames of the index, it begins at the start of the film. Raises VerifyError when even so a frame is
+    missing or has another time, ValueError for a range outside the film.
+    """
+    if not 0 <= start <= stop <= len(index):
+        raise ValueError(f"frames [{start}, {stop}) are not in a film of {len(index)} frames")
+    number = start
+    for key in _begin(index, start) if stop > start else ():
+        for frame, corrupt in _frames(info, index, key, start, threads):
+            _check(frame, index, number, info.path)
+            parts = planes.from_frame(frame, info.layout)
+            if device.type != "cpu":
+                parts = (parts[0].to(device), parts[1].to(device), parts[2].to(device))
+            yield Picture(number, int(index.pts[number]), parts, info.layout, corrupt or bool(index.corrupt[number]))
+            number += 1
+            if number == stop:
+                return
+        if number > start:
+            break
+    if number < stop:
+        what = f"{info.path} ends too early"
+        raise VerifyError(
+            what, f"frame {number} of {stop} is missing", "has the file changed? run the index step again"
+        )
+
+
+def _begin(index: FrameIndex, start: int) -> Iterator[int]:
+    """Keyframes from which to try, the likeliest first; 0 is the start of the film."""
+    keys = np.flatnonzero(index.keys[: start + 1])
+    # Where the film's own clock is broken a frame can't be told by its time: count from the start.
+    if index.stored is None:
+        yield from (int(key) for key in keys[-2:-4:-1] if key > 0)
+    yield 0
+
+
+def _frames(
+    info: VideoInfo, index: FrameIndex, key: int, start: int, threads: int
+) -> Iterator[tuple[av.VideoFrame, bool]]:
+    """Frames from `start` on, and whether the decoder had to conceal something; none when `key` doesn't lead there."""
+    with open_input(info.path) as container:
+        stream = video_stream(container, info.video_stream)
+        if key:
+            container.seek(int(index.pts[key]), stream=stream)
+        wanted, found = int(index.pts[start]), False
+        for count, (frame, _) in enumerate(decoded(container, stream, threads)):
+            if not found and key:
+                time = _time(frame)
+                if time is None or time < wanted:
+                    continue
+                if time > wanted or (frame.is_corrupt and not index.corrupt[start]):
+                    return
+            elif not found and count < start:
+                continue
+            found = True
+            yield frame, frame.is_corrupt
+
+
+def _check(frame: av.VideoFrame, index: FrameIndex, number: int, path: Path) -> None:
+    stored = int((index.pts if index.stored is None else index.stored)[number])
+    seen = _time(frame)
+    if (NO_PTS if seen is None else seen) != stored:
+        raise VerifyError(
+            f"frame {number} of {path} is not the one of the index",
+            f"its time is {seen}, the index says {stored}",
+            "has the file changed? run the index step again",
+        )
+
+
+def _time(frame: av.VideoFrame) -> int | None:
+    return frame.pts if frame.pts is not None else frame.dts

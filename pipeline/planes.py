@@ -1,0 +1,90 @@
+"""From the decoder's frame to planes, and back to a frame for the encoder. No pixel is copied where that can be."""
+
+import av
+import numpy as np
+import torch
+from av.video.reformatter import ColorRange, Colorspace
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
+
+from pipeline.errors import Unsupported
+from pipeline.picture import PixelLayout
+
+Planes = tuple[Tensor, Tensor, Tensor]
+
+# H.273 matrix coefficients. 7 (SMPTE 240M) is nearer to BT.709 than to anything else here.
+_MATRICES = {1: "bt709", 4: "bt601", 5: "bt601", 6: "bt601", 7: "bt709", 9: "bt2020", 10: "bt2020"}
+_PLAIN = frozenset(
+    f"yuv{j}{c}p{d}" for c in (420, 422, 444) for j, d in (("", ""), ("j", ""), ("", "10le"), ("", "12le"))
+)
+_SWS_MATRIX = {"bt709": Colorspace.ITU709, "bt601": Colorspace.ITU601, "bt2020": Colorspace.BT2020}
+
+
+def matrix_of(colorspace: int, width: int, height: int) -> str:
+    """The matrix of Y'CbCr; where the file doesn't say, players take BT.709 for HD and BT.601 for smaller pictures."""
+    return _MATRICES.get(colorspace) or ("bt709" if width >= 1280 or height > 576 else "bt601")
+
+
+def layout_of(pix_fmt: av.VideoFormat, width: int, height: int, colorspace: int, color_range: int) -> PixelLayout:
+    """The nearest planar Y'CbCr layout. Alpha is dropped; 4:1:1 becomes 4:2:2, 4:4:0 and RGB become 4:4:4.
+
+    Raises Unsupported for raw sensor data.
+    """
+    if pix_fmt.is_bayer:
+        raise Unsupported("the video holds raw sensor data", pix_fmt.name, "develop it first")
+    bits = max(c.bits for c in pix_fmt.components)
+    depth = 8 if bits <= 8 else 10 if bits <= 10 else 12
+    rgb = pix_fmt.is_rgb or pix_fmt.has_palette
+    if rgb:
+        return PixelLayout(width, height, depth, 0, 0, "bt709", False)
+    gray = len([c for c in pix_fmt.components if not c.is_alpha]) == 1
+    sub_x = 1 if gray or pix_fmt.chroma_width(16) < 16 else 0
+    sub_y = 1 if gray or (sub_x and pix_fmt.chroma_height(16) < 16) else 0
+    full = color_range == 2 or pix_fmt.name.startswith("yuvj") or (gray and color_range == 0)
+    return PixelLayout(width, height, depth, sub_x, sub_y, matrix_of(colorspace, width, height), full)
+
+
+def from_frame(frame: av.VideoFrame, layout: PixelLayout) -> Planes:
+    """Planes of a decoded frame: writable, and of nobody else. They keep the frame's memory alive."""
+    if (frame.width, frame.height) != (layout.width, layout.height):
+        raise Unsupported(
+            "the picture's size changes in the middle of the video",
+            f"from {layout.width}x{layout.height} to {frame.width}x{frame.height}",
+            "split it at the change, or bring it to one size first",
+        )
+    if frame.format.name in _PLAIN and frame.format.name.replace("j", "") == layout.av_name:
+        frame.make_writable()  # copies only what the decoder still needs as a reference
+    else:
+        frame = _convert(frame, layout)
+    planes = [from_dlpack(plane) for plane in frame.planes]
+    if layout.depth > 8:
+        planes = [plane.view(torch.int16) for plane in planes]
+    return planes[0], planes[1], planes[2]
+
+
+def _convert(frame: av.VideoFrame, layout: PixelLayout) -> av.VideoFrame:
+    matrix = _SWS_MATRIX[layout.matrix]
+    wanted = ColorRange.JPEG if layout.full_range else ColorRange.MPEG
+    rgb = frame.format.is_rgb or frame.format.has_palette
+    return frame.reformat(
+        format=layout.av_name,
+        src_colorspace=None if rgb else matrix,
+        dst_colorspace=matrix,
+        src_color_range=ColorRange.JPEG if rgb else wanted,
+        dst_color_range=wanted,
+    )
+
+
+def to_frame(planes: Planes, layout: PixelLayout) -> av.VideoFrame:
+    """A frame for the encoder over the same memory. An odd width or height gets one more column or row: encoders of
+    subsampled pictures know even sizes only."""
+    on_cpu = [plane.cpu() for plane in planes]
+    odd_x, odd_y = layout.width & layout.sub_x, layout.height & layout.sub_y
+    if odd_x or odd_y:
+        luma = torch.from_numpy(np.pad(on_cpu[0].numpy(), ((0, odd_y), (0, odd_x)), mode="edge"))
+        on_cpu[0] = luma
+    if layout.depth > 8:
+        on_cpu = [plane.view(torch.uint16) for plane in on_cpu]
+    # One column of a plane can't be told from one row by its strides.
+    on_cpu = [plane if plane.stride(1) == 1 else plane.contiguous() for plane in on_cpu]
+    return av.VideoFrame.from_dlpack(tuple(on_cpu), format=layout.av_name)

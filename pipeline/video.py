@@ -1,0 +1,137 @@
+"""Take a film in: refuse what can't be done, make it seekable where it isn't, and note the time of every frame."""
+
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import av.container
+import av.error
+import ffmpeg
+import numpy as np
+
+from pipeline import planes
+from pipeline.cuts import CutFinder
+from pipeline.errors import InputError, OutputError, PipelineError, Truncated, Unsupported
+from pipeline.facts import NO_PTS, Bool, FrameIndex, Hdr, Int64, StreamFacts, VideoInfo
+from pipeline.intact import check_file
+from pipeline.probe import choose, look
+from pipeline.process import run_ffmpeg, timeout_for
+from pipeline.reading import decoded, open_input, video_stream
+
+__all__ = ["FrameIndex", "Hdr", "StreamFacts", "VideoInfo", "index", "ingest"]
+
+_SEEKABLE = ("mov", "matroska", "nut")  # demuxers that seek exactly; what comes in another container is remuxed
+_SQUEEZED = 8  # frames in a row without a time of their own, from which on the clock is taken for broken
+
+
+def ingest(source: Path, work: Path) -> VideoInfo:
+    """Look at a film, and refuse what can't be done.
+
+    Where the container can't be sought exactly (MPEG-TS, MPEG-PS, AVI and others), its video stream is copied into
+    `work` with the same time stamps, and `info.path` says so. Raises InputErrors, OutputError when the disk is full.
+    """
+    check_file(source)
+    with open_input(source) as container:
+        stream = choose(container, source)
+        number, kind = stream.index, container.format.name
+        again = not kind.startswith(_SEEKABLE) or not _seeks(container, stream)
+    return look(source, number, _remux(source, number, work, kind) if again else source)
+
+
+def _seeks(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
+    """Whether a seek to three quarters of the film lands before that time."""
+    if not stream.duration:
+        return True
+    target = (stream.start_time or 0) + stream.duration * 3 // 4
+    try:
+        container.seek(target, stream=stream)
+        packet = next(container.demux(stream), None)
+    except av.error.FFmpegError:
+        return False
+    return packet is not None and packet.dts is not None and packet.dts <= target
+
+
+def _remux(source: Path, number: int, work: Path, kind: str) -> Path:
+    """Copy one video stream into a NUT file: it holds any codec in any time base, and has an index."""
+    work.mkdir(parents=True, exist_ok=True)
+    target = work / "video.nut"
+    # AVI has no presentation times. copyinkf: keep what comes before the first keyframe; the decoder judges it.
+    options = {"fflags": "+genpts"} if kind == "avi" else {}
+    graph = ffmpeg.input(str(source), copyts=None, **options).output(
+        str(target), map=f"0:{number}", c="copy", copyinkf=None, avoid_negative_ts="disabled", f="nut"
+    )
+    try:
+        run_ffmpeg(graph, timeout_for(source))
+    except OutputError:
+        raise
+    except PipelineError as error:
+        why = error.why or error.what
+        raise InputError(f"{source} can't be remuxed", why, "repair it, or convert it to MP4 first") from error
+    return target
+
+
+def index(info: VideoInfo, progress: Callable[[int], None] | None = None, threads: int = 0) -> FrameIndex:
+    """Decode the whole film once and note every frame that a player would show.
+
+    `progress` gets the number of frames so far. Memory: 26 bytes per frame. Raises Unsupported when the picture's size
+    changes in the middle or the clock is broken, Truncated when nothing can be decoded.
+    """
+    stored, durations, keys, corrupt = array("q"), array("q"), bytearray(), bytearray()
+    finder, damaged = CutFinder(), 0
+    with open_input(info.path) as container:
+        for frame, lost in decoded(container, video_stream(container, info.video_stream), threads):
+            damaged += lost + frame.is_corrupt
+            time = frame.pts if frame.pts is not None else frame.dts
+            stored.append(NO_PTS if time is None else time)
+            durations.append(frame.duration or 0)
+            keys.append(frame.key_frame)
+            corrupt.append(frame.is_corrupt)
+            finder.add(planes.from_frame(frame, info.layout), info.layout.depth)
+            if progress is not None:
+                progress(len(stored))
+    if not stored:
+        raise Truncated(f"{info.source} has no picture", "not one frame of it can be decoded", "check the file")
+    raw = np.array(stored, np.int64)
+    shown = np.array(durations, np.int64)
+    pts = repaired(raw, shown, info.source)
+    return FrameIndex(
+        pts=pts,
+        durations=_until_next(pts, shown),
+        keys=_bools(keys),
+        corrupt=_bools(corrupt),
+        cuts=finder.finish(),
+        damaged=damaged,
+        time_base=info.time_base,
+        stored=None if np.array_equal(raw, pts) else raw,
+    )
+
+
+def _bools(values: bytearray) -> Bool:
+    return np.frombuffer(bytes(values), np.uint8).astype(np.bool_)
+
+
+def _until_next(pts: Int64, shown: Int64) -> Int64:
+    last = int(shown[-1]) or (int(pts[-1] - pts[-2]) if len(pts) > 1 else 1)
+    return np.append(np.diff(pts), last)
+
+
+def repaired(raw: Int64, shown: Int64, source: Path) -> Int64:
+    """Strictly increasing time stamps: a frame that has none, or not a later one than the frame before, is set to where
+    the frame before ends, or to just before the next good one. Raises Unsupported when the clock jumps back."""
+    if np.all(np.diff(raw) > 0) and raw[0] != NO_PTS:
+        return raw
+    pts, squeezed = raw.copy(), 0
+    for i in range(len(pts)):
+        before = int(pts[i - 1]) if i else None
+        if raw[i] != NO_PTS and (before is None or raw[i] > before):
+            squeezed = 0
+            continue
+        squeezed += 1
+        if squeezed > _SQUEEZED or before is None:
+            why = f"from frame {i} on, its time stamps are missing or run backwards"
+            raise Unsupported(f"the clock of {source} is broken", why, "remux it, or convert it to MP4 first")
+        ahead = next((int(p) for p in raw[i + 1 : i + 2 + _SQUEEZED] if p > before + 1), None)
+        wanted = before + max(1, int(shown[i - 1]))
+        pts[i] = wanted if ahead is None else min(wanted, max(before + 1, ahead - 1))
+    return pts
