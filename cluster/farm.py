@@ -6,7 +6,7 @@ goes on where the ledger says.
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -51,9 +51,6 @@ class Listener(Protocol):
     def retry(self, job: "Job", unit: Unit, failure: Failure) -> None:
         """A unit failed and is tried again."""
 
-    def ended(self, job: "Job", failure: Failure | None) -> None:
-        """The job is done, or it failed for good."""
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -63,6 +60,15 @@ class Job:
     root: Path  # its store
     ledger: Ledger
     secret: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job is through: every step is done, or `failure` says why not. `seconds` by step, of this farm's time."""
+
+    job: Job
+    failure: Failure | None
+    seconds: dict[Step, float]
 
 
 @dataclass(slots=True)
@@ -103,48 +109,45 @@ class Farm:
         self._pool, self._listener = pool, listener
         self._runs: list[_Run] = []
 
-    def run(self, jobs: Sequence[Job]) -> dict[str, dict[Step, float]]:
-        """Work until every job is done or has failed; `listener.ended` tells which. Returns the seconds that each step
-        took, by job id. One job's failure doesn't stop the others."""
-        queue = deque(jobs)
-        seconds: dict[str, dict[Step, float]] = {}
-        while queue or self._runs:
-            while queue and len(self._runs) < AHEAD:
-                job = queue.popleft()
-                self._runs.append(_Run(job, _story(job.ledger)))
+    def run(self, jobs: Iterable[Job]) -> Iterator[Ended]:
+        """Work until every job is done or has failed; each is handed out as it ends. One's failure doesn't stop the
+        others. Raises FarmError."""
+        queue = iter(jobs)
+        more = True
+        while more or self._runs:
+            while more and len(self._runs) < AHEAD:
+                job = next(queue, None)
+                more = job is not None
+                if job is not None:
+                    self._runs.append(_Run(job, _story(job.ledger)))
             for run in self._runs:
                 self._advance(run)
             self._hand_out()
-            if any(not run.ended for run in self._runs):
+            over = [run for run in self._runs if run.ended or run.failure]
+            for run in over:
+                self._runs.remove(run)
+                yield Ended(run.job, run.failure, run.seconds)
+            if self._runs and not over:
                 for outcome in self._pool.poll(0.25):
                     self._take_in(outcome)
                 self._tell()
-            for run in [run for run in self._runs if run.ended and not run.running]:
-                self._runs.remove(run)
-                seconds[run.job.ledger.job_id] = run.seconds
-        return seconds
 
     def _advance(self, run: _Run) -> None:
         """Take the next batch when the last one is through, and leave out what the ledger has already."""
-        while not (run.ended or run.waiting or run.running):
-            if run.failure is not None:
-                return self._end(run)
+        while not (run.failure or run.ended or run.waiting or run.running):
             if run.step is not None:
                 run.seconds[run.step] = run.seconds.get(run.step, 0.0) + time.perf_counter() - run.step_began
                 self._listener.step(run.job, run.step, run.total, run.total, time.perf_counter() - run.step_began)
             batch = next(run.story, None)
             if batch is None:
-                return self._end(run)
+                run.ended = True
+                return
             run.step, run.step_began = batch[0].step, time.perf_counter()
             todo = [unit for unit in batch if run.job.ledger.done(unit) is None]
             run.total = max(1, sum(self._weight(run, unit) for unit in batch))
             run.done = run.total - sum(self._weight(run, unit) for unit in todo)
             run.waiting.extend(todo)
             self._listener.step(run.job, run.step, run.done, run.total, 0.0)
-
-    def _end(self, run: _Run) -> None:
-        run.ended = True
-        self._listener.ended(run.job, run.failure)
 
     @staticmethod
     def _weight(run: _Run, unit: Unit) -> int:
@@ -167,17 +170,18 @@ class Farm:
 
     def _take_in(self, outcome: Outcome) -> None:
         attempt, unit = outcome.order.attempt, outcome.order.unit
-        run = next(run for run in self._runs if attempt in run.running)
+        run = next((run for run in self._runs if attempt in run.running), None)
+        if run is None:
+            return  # its job has failed meanwhile
         del run.running[attempt]
         if outcome.failure is None:
             run.done += self._weight(run, unit)
             return
         tries = run.tries[unit] = run.tries.get(unit, 0) + 1
         if outcome.failure.cause in FINAL or tries >= TRIES:
-            # The job ends with the first reason; chunks that are being worked on may still be committed, for --resume.
+            # Chunks that are being worked on may still be committed, for --resume.
             run.failure = run.failure or outcome.failure
-            run.waiting.clear()
-        elif run.failure is None:
+        else:
             run.waiting.append(unit)  # last: another worker may be the next to be free
             self._listener.retry(run.job, unit, outcome.failure)
 

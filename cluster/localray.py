@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster import processes
 from cluster.farm import FarmError
 from cluster.job import Failure, Step
 from cluster.ledger import Unit
@@ -25,7 +26,6 @@ EARLY = frozenset({Step.INGEST, Step.INDEX, Step.PLAN})
 """Steps that need no worker of their own: decoding and numbers, no network."""
 
 _STORE_BYTES = 80 * 1024**2  # Ray's smallest is 75 MiB; only small records go through it
-_START_TRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class PoolSettings:
 
 
 def quiet_environment(settings: PoolSettings) -> dict[str, str]:
-    """Ray reads these when it is imported, and hands them to its workers. Own token: HOME may be shared or read-only."""
+    """Ray reads these when it is imported, and hands them to its workers. Own token: HOME may be shared."""
     threads = str(settings.threads)
     return {
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -54,6 +54,14 @@ def quiet_environment(settings: PoolSettings) -> dict[str, str]:
     }
 
 
+class PreparedWorker(Worker):
+    """A worker in a process of its own: what can be loaded before the first order is loaded at its birth."""
+
+    def __init__(self, steps: Steps, threads: int) -> None:
+        super().__init__(steps, threads)
+        steps.prepare(threads)
+
+
 class LocalPool:
     """A farm's Pool. `close` must be called; the process must not go on to use Ray afterwards."""
 
@@ -67,6 +75,7 @@ class LocalPool:
         self._busy: dict[Any, tuple[Any, Order]] = {}  # reference of the outcome -> actor, order
         self._asked: dict[Any, Order] = {}  # reference of a number of frames -> order
         self._frames: dict[str, int] = {}
+        self._servers: dict[int, str] = {}
         self._error: BaseException | None = None
         self._up, self._closed = threading.Event(), threading.Event()
         # Sockets lie in here, and a socket's path may have 107 bytes: a long TMPDIR would not do.
@@ -89,6 +98,8 @@ class LocalPool:
                 _temp_dir=str(self.folder),
                 _node_ip_address="127.0.0.1",
             )
+            names = {pid: processes.name_of(pid) for pid in processes.descendants()}
+            self._servers = {pid: name for pid, name in names.items() if name in ("raylet", "gcs_server")}
             self._idle = [self._new_actor() for _ in range(self.size)]
         except Exception as error:  # noqa: BLE001  told by `poll`, in the main thread
             self._error = error
@@ -100,7 +111,8 @@ class LocalPool:
         import ray
 
         gpus = self._settings.gpus / self.size if self._settings.gpus else 0
-        actor = ray.remote(num_cpus=1, num_gpus=gpus, concurrency_groups={"status": 1})(Worker)
+        remote: Any = ray.remote  # its overloads don't know options with a class
+        actor = remote(num_cpus=1, num_gpus=gpus, concurrency_groups={"status": 1})(PreparedWorker)
         return actor.remote(self._steps, self._settings.threads)
 
     def takes(self, unit: Unit) -> bool:
@@ -125,8 +137,11 @@ class LocalPool:
         """See Pool."""
         if self._up.is_set() and self._error is not None:
             raise FarmError(f"Ray did not start: {self._error}") from self._error
+        self._check_servers()
         if self._busy:
             return self._early_outcomes(0) + self._collect(timeout)
+        if self._early_order is None:
+            self._up.wait(timeout)
         return self._early_outcomes(timeout)
 
     def _early_outcomes(self, timeout: float) -> list[Outcome]:
@@ -150,19 +165,17 @@ class LocalPool:
                 outcomes.append(ray.get(reference))
                 self._idle.append(actor)
             except RayError as error:
-                self._check_servers(error)
                 outcomes.append(Outcome(order, 0.0, _died(error)))
                 with contextlib.suppress(RayError):
                     ray.kill(actor)
                 self._idle.append(self._new_actor())
         return outcomes
 
-    @staticmethod
-    def _check_servers(error: Exception) -> None:
-        from ray.exceptions import RayActorError, RaySystemError, WorkerCrashedError
-
-        if isinstance(error, RaySystemError) and not isinstance(error, RayActorError | WorkerCrashedError):
-            raise FarmError(f"Ray stopped: {error}") from error
+    def _check_servers(self) -> None:
+        """Without its servers Ray's calls would wait for a minute, and then end this process without a word."""
+        gone = [name for pid, name in self._servers.items() if processes.name_of(pid) != name]
+        if gone:
+            raise FarmError(f"a server of Ray died: {gone[0]}")
 
     def frames(self) -> dict[str, int]:
         """See Pool. Asks each busy worker again only when it has answered: a worker in a long step answers late."""

@@ -1,8 +1,8 @@
 """The processes that this one has started, directly or not: find them all, and end them all. Linux only.
 
 Ray starts its servers and workers, workers start ffmpeg. A worker that is killed leaves its ffmpeg an orphan, which by
-default goes to process 1 and writes on. Once `adopt_orphans` is called, orphans become children of this process instead,
-so that walking down the parents' ids finds every one.
+default goes to process 1 and writes on. Once `adopt_orphans` is called, orphans become children of this process
+instead, so that walking down the parents' ids finds every one.
 """
 
 import contextlib
@@ -39,6 +39,15 @@ def descendants() -> set[int]:
         found.update(below)
         todo += below
     return found
+
+
+def name_of(pid: int) -> str:
+    """The name of a living process, at most 15 characters; "" when it is gone or a zombie."""
+    try:
+        name, _, rest = (_PROC / str(pid) / "stat").read_text().rpartition(")")
+    except OSError:
+        return ""
+    return "" if rest.split()[0] == "Z" else name.partition("(")[2]
 
 
 def end_all(timeout: float = 3.0) -> set[int]:

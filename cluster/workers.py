@@ -78,6 +78,9 @@ class Setup:
 class Steps(Protocol):
     """What a worker needs of the pipeline. A step fills the folder `into`; folders of earlier steps are read only."""
 
+    def prepare(self, threads: int) -> None:
+        """Called once in a worker of its own, before the first order: load what takes long."""
+
     def ingest(self, spec: JobSpec, into: Path) -> SourceFacts:
         """Look at the source, refuse what can't be done."""
 

@@ -1,0 +1,142 @@
+"""What a command was asked to do, checked: names into values, and defaults from the machine."""
+
+import hashlib
+import hmac
+import re
+import stat
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from cluster import processes
+from cluster.job import Encoding, Moment, Veil
+from cluster.localray import PoolSettings
+from pipeline.errors import PipelineError
+
+
+class UsageError(PipelineError):
+    """The command line asks for something that can't be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`veilfarm swap`, as it was typed. There is no way in for a face: see the test of the first promise."""
+
+    inputs: tuple[Path, ...]
+    output: Path
+    veil: Veil = Veil.NOBODY
+    seed_key: Path | None = None
+    quality: str = "good"
+    codec: str | None = None  # None: what the output's container takes best
+    start: Moment | None = None
+    stop: Moment | None = None
+    workers: int | None = None  # None: as many as the machine is good for
+    device: str = "auto"
+    report: Path | None = None
+    overwrite: bool = False
+    resume: bool = False
+    work: Path | None = None
+
+
+CODECS = ("h264", "hevc", "av1")
+QUALITIES = ("draft", "good", "best")
+
+# Encoder settings by codec: draft, good, best. x264's veryfast takes 21 ms of one core per frame of 1080p, medium 54.
+_QUALITY = {
+    "h264": (("26", "superfast"), ("19", "veryfast"), ("16", "medium")),
+    "hevc": (("29", "ultrafast"), ("22", "superfast"), ("19", "fast")),
+    "av1": (("40", "12"), ("28", "10"), ("22", "7")),
+}
+_X26X = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
+_PRESETS = {"h264": _X26X, "hevc": _X26X, "av1": [str(number) for number in range(14)]}
+_MOST_CRF = {"h264": 51, "hevc": 51, "av1": 63}
+
+_CONTAINERS = {  # by extension: codecs that it may hold, the default first
+    ".mp4": CODECS,
+    ".m4v": CODECS,
+    ".mov": CODECS,
+    ".mkv": CODECS,
+    ".webm": ("av1",),
+}
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".vob", ".avi"}
+    | {".3gp", ".wmv", ".flv", ".ogv", ".mxf"}
+)
+_DEFAULT_SUFFIX = ".mp4"
+
+
+def output_suffix(source: Path) -> str:
+    """The extension of an output that is named after its source. What can't hold exact times becomes MP4."""
+    return source.suffix if source.suffix.lower() in _CONTAINERS else _DEFAULT_SUFFIX
+
+
+def encoding(quality: str, codec: str | None, target: Path) -> Encoding:
+    """Encoder settings for a quality, which is a name or "CRF" or "CRF:preset". Raises UsageError."""
+    known = " ".join(_CONTAINERS)
+    codecs = _CONTAINERS.get(target.suffix.lower())
+    if codecs is None:
+        raise UsageError(f"{target}: can't write this kind of file", f"known are {known}", "choose one of them")
+    codec = codec or codecs[0]
+    if codec not in codecs:
+        why = f"{target.suffix} takes {', '.join(codecs)}"
+        raise UsageError(f"--codec {codec} doesn't go into {target.name}", why, "change one of the two")
+    if quality in QUALITIES:
+        crf, preset = _QUALITY[codec][QUALITIES.index(quality)]
+        return Encoding(codec, int(crf), preset)
+    match = re.fullmatch(r"(\d{1,2})(?::(\w+))?", quality)
+    if match is None:
+        names = ", ".join(QUALITIES)
+        raise UsageError(f"--quality {quality} is unknown", f"it is {names}, a CRF, or CRF:preset", "give one of these")
+    crf, preset = match[1], match[2] or _QUALITY[codec][1][1]
+    if not 1 <= int(crf) <= _MOST_CRF[codec]:
+        raise UsageError(
+            f"--quality {quality}: no such CRF", f"{codec} takes 1 to {_MOST_CRF[codec]}", "choose another"
+        )
+    if preset not in _PRESETS[codec]:
+        why = f"{codec} takes {' '.join(_PRESETS[codec])}"
+        raise UsageError(f"--quality {quality}: no such preset", why, "choose one of them")
+    return Encoding(codec, int(crf), preset)
+
+
+def moment(text: str) -> Moment:
+    """A time ("12.5", "1:02:03.25") or a frame number ("120f"). Raises UsageError."""
+    if match := re.fullmatch(r"(\d+)f", text):
+        return Moment(None, int(match[1]))
+    match = re.fullmatch(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?)", text)
+    if match is None:
+        why = "it is seconds, [H:]MM:SS.mmm, or a frame as in 120f"
+        raise UsageError(f"{text!r} is no time", why, "give one of these")
+    hours, minutes, seconds = int(match[1] or 0), int(match[2] or 0), Fraction(match[3])
+    return Moment((hours * 60 + minutes) * 60 + seconds, None)
+
+
+KEY_BYTES = 16  # the fewest that a project key may have
+
+
+def project_key(path: Path) -> tuple[str, str | None]:
+    """(fingerprint, warning) of the key in a file. The key itself is read again by the worker that needs it.
+    Raises UsageError."""
+    todo = "make one with: head -c 32 /dev/urandom > KEYFILE"
+    try:
+        key, mode = path.read_bytes(), path.stat().st_mode
+    except OSError as error:
+        raise UsageError(f"--seed-key {path} can't be read", error.strerror or str(error), todo) from error
+    if len(key) < KEY_BYTES:
+        raise UsageError(f"--seed-key {path} is too short", f"it has {len(key)} bytes, {KEY_BYTES} are needed", todo)
+    fingerprint = hmac.new(key, b"veilfarm: which project key is this", hashlib.sha256).hexdigest()[:16]
+    if mode & (stat.S_IRGRP | stat.S_IROTH):
+        return fingerprint, f"others can read the key {path}; protect it with: chmod 600 {path}"
+    return fingerprint, None
+
+
+_WORKER_BYTES = 2 * 1024**3  # what a worker may need at 4K: the networks, and a bounded number of pictures
+_CORES_PER_GPU_WORKER = 4  # the encoder's share; H100 and H200 have none of their own
+
+
+def pool_settings(workers: int | None, device: str, gpus: int) -> PoolSettings:
+    """Workers and threads for this machine. On CPUs one worker per core, as far as the memory goes."""
+    cores = processes.cores()
+    if workers is None:
+        most = max(1, processes.memory() // _WORKER_BYTES)
+        workers = max(1, cores // _CORES_PER_GPU_WORKER) if device == "cuda" else min(cores, most)
+    return PoolSettings(workers, max(1, cores // workers), gpus if device == "cuda" else 0)

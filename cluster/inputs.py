@@ -1,0 +1,105 @@
+"""Which files go where: from what was typed to pairs of source and target, each checked before any work begins."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.config import VIDEO_SUFFIXES, Request, UsageError, output_suffix
+from pipeline.errors import InputError, NotAVideo, OutputError, PipelineError
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One film: where it is, and where it goes. `refused` says why nothing can be done with it."""
+
+    source: Path
+    target: Path
+    refused: PipelineError | None = None
+
+
+def pairs(inputs: Sequence[Path], output: Path) -> tuple[Pair, ...]:
+    """One file: to the file `output`, or into it when it is a folder. Several, or a folder: into the folder `output`,
+    under the same names, a folder's tree mirrored. Raises UsageError when that can't be."""
+    folder = output.is_dir() or len(inputs) > 1 or any(path.is_dir() for path in inputs)
+    if not folder:
+        return (_checked(inputs[0], output),)
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"-o {output} is a file", "several films go into a folder", "give a folder")
+    found = [_checked(source, output / name) for path in inputs for source, name in _films(path, output)]
+    targets: dict[Path, Path] = {}
+    for pair in found:
+        if (first := targets.setdefault(pair.target, pair.source)) != pair.source:
+            why = f"{first} and {pair.source} have the same name"
+            raise UsageError(f"two films would become {pair.target}", why, "run them one after the other")
+    return tuple(found)
+
+
+def _films(path: Path, output: Path) -> Iterator[tuple[Path, Path]]:
+    """(film, its name below the output folder)."""
+    if not path.is_dir():
+        yield path, Path(path.name).with_suffix(output_suffix(path))
+        return
+    count = 0
+    for folder, folders, files in os.walk(path):
+        # Work folders and other hidden ones hold no films of the user's, nor does the output folder if it lies inside.
+        folders[:] = [n for n in sorted(folders) if not n.startswith(".") and not _same(Path(folder, n), output)]
+        for name in sorted(files):
+            film = Path(folder, name)
+            if film.suffix.lower() in VIDEO_SUFFIXES and not name.startswith("."):
+                count += 1
+                yield film, film.relative_to(path).with_suffix(output_suffix(film))
+    if not count:
+        raise InputError(f"{path}: no video in this folder", "no file has a video's extension", "give another folder")
+
+
+def _checked(source: Path, target: Path) -> Pair:
+    try:
+        _check_source(source)
+    except PipelineError as error:
+        return Pair(source, target, error)
+    return Pair(source, target)
+
+
+def _check_source(source: Path) -> None:
+    if not source.exists():
+        raise NotAVideo(f"{source}: no such file", "", "check the path")
+    if not source.is_file():
+        raise NotAVideo(f"{source} is no file", "it is a device, a pipe or a socket", "save the film to a file first")
+    if source.stat().st_size == 0:
+        raise NotAVideo(f"{source} is empty", "it has 0 bytes", "check where it came from")
+    if not os.access(source, os.R_OK):
+        raise InputError(f"{source} can't be read", "no permission", "check its mode and owner")
+
+
+def check_target(pair: Pair, sources: Sequence[Path], request: Request) -> None:
+    """Refuse to write where it would hurt or can't be done. Raises OutputError, UsageError."""
+    target = pair.target
+    for source in sources:
+        if _same(source, target):
+            raise UsageError(f"{target} is an input itself", "the source is never overwritten", "choose another -o")
+    if target.is_dir():
+        raise UsageError(f"-o {target} is a folder with the name of the film", "", "choose another -o")
+    if (target.exists() or target.is_symlink()) and not (request.overwrite or request.resume):
+        raise UsageError(f"{target} exists", "it would be lost", "choose another -o, or give --overwrite")
+    check_writable(target.parent)
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder where it is missing, and try to write into it. Raises OutputError."""
+    probe = folder / f".veilfarm-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise OutputError(f"can't write into {folder}", why, "choose another folder") from error
+
+
+def _same(one: Path, other: Path) -> bool:
+    """The same file or folder, through links of either kind; also when it isn't there yet."""
+    with contextlib.suppress(OSError):
+        return os.path.samefile(one, other)
+    return one.resolve() == other.resolve()

@@ -1,0 +1,202 @@
+"""How it goes, told to whoever looks: bars on a terminal, plain lines elsewhere, JSON lines for programs.
+
+Progress goes to stderr and results to stdout; JSON lines go to stdout, results among them.
+"""
+
+import json
+import sys
+import time
+from typing import Any, Protocol, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from cluster.farm import Job
+from cluster.job import Failure, Step
+from cluster.ledger import Unit
+
+LINE_EVERY = 5.0  # seconds between plain lines of one step
+EVENT_EVERY = 0.5  # seconds between JSON lines of one step
+
+
+class Voice(Protocol):
+    """A farm's Listener that can also say other things."""
+
+    def step(self, job: Job, step: Step, done: int, total: int, seconds: float) -> None:
+        """See Listener. A total of 0 is not known yet."""
+
+    def retry(self, job: Job, unit: Unit, failure: Failure) -> None:
+        """See Listener."""
+
+    def notice(self, text: str) -> None:
+        """Something that a person should know; nothing failed."""
+
+    def result(self, text: str, **facts: Any) -> None:
+        """A film is finished."""
+
+    def error(self, text: str, **facts: Any) -> None:
+        """Something failed: one line."""
+
+    def close(self) -> None:
+        """Nothing more will be said."""
+
+
+def rate(done: int, total: int, seconds: float) -> tuple[float | None, float | None]:
+    """(frames per second, seconds to go), None where not known."""
+    if done <= 0 or seconds <= 0:
+        return None, None
+    fps = done / seconds
+    return fps, (total - done) / fps if total > 0 else None
+
+
+class _Pace:
+    """The rate of the running step, counted from where this run of the command found it."""
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[str, Step], int] = {}
+
+    def of(self, job: Job, step: Step, done: int, total: int, seconds: float) -> tuple[float | None, float | None]:
+        before = self._begun.setdefault((job.name, step), done)
+        return rate(done - before, total - before if total else 0, seconds)
+
+
+class Lines:
+    """Plain lines: one when a step begins, one when it ends, and one every few seconds in between."""
+
+    def __init__(self, out: TextIO, err: TextIO) -> None:
+        self._out, self._err = out, err
+        self._pace, self._last = _Pace(), dict[str, tuple[Step, float]]()
+
+    def step(self, job: Job, step: Step, done: int, total: int, seconds: float) -> None:
+        """See Listener."""
+        fps, eta = self._pace.of(job, step, done, total, seconds)
+        last, now = self._last.get(job.name), time.monotonic()
+        if total == 1 and done == 0:
+            return  # a step without frames is told when it is over
+        over = total > 0 and done >= total and seconds > 0
+        if not over and last is not None and last[0] is step and now - last[1] < LINE_EVERY:
+            return
+        self._last[job.name] = (step, now)
+        amount = f"{done}/{total} frames" if total else f"{done} frames"
+        text = "done" if over and total == 1 else amount
+        text += f", {fps:.1f} fps" if fps and total != 1 else ""
+        text += f", {_clock(eta)} to go" if eta and not over else f", {seconds:.1f} s" if over else ""
+        self._say(f"{job.name}: {step}: {text}")
+
+    def _say(self, text: str) -> None:
+        print(text, file=self._err, flush=True)
+
+    def retry(self, job: Job, unit: Unit, failure: Failure) -> None:
+        """See Listener."""
+        self._say(f"{job.name}: {unit} failed and is tried again: {failure.line}")
+
+    def notice(self, text: str) -> None:
+        """See Voice."""
+        self._say(f"veilfarm: {text}")
+
+    def result(self, text: str, **facts: Any) -> None:
+        """See Voice."""
+        print(text, file=self._out, flush=True)
+
+    def error(self, text: str, **facts: Any) -> None:
+        """See Voice."""
+        self._say(f"veilfarm: {text}")
+
+    def close(self) -> None:
+        """See Voice."""
+
+
+class Bars(Lines):
+    """A bar per step on a terminal."""
+
+    def __init__(self, out: TextIO, err: TextIO) -> None:
+        super().__init__(out, err)
+        self._console = Console(file=err, highlight=False)
+        columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[text]}"))
+        self._progress = Progress(*columns, console=self._console, refresh_per_second=5)
+        self._tasks: dict[tuple[str, Step], TaskID] = {}
+        self._progress.start()
+
+    def step(self, job: Job, step: Step, done: int, total: int, seconds: float) -> None:
+        """See Listener."""
+        fps, eta = self._pace.of(job, step, done, total, seconds)
+        key = (job.name, step)
+        if key not in self._tasks:
+            label = f"{job.name[-40:]}  {step:<8}"
+            self._tasks[key] = self._progress.add_task(label, total=total or None, text="")
+        over = total > 0 and done >= total and seconds > 0
+        text = f"{done}/{total} " if total > 1 else ""
+        text += f"{fps:.1f} fps " if fps and total != 1 else ""
+        text += f"{seconds:.1f} s" if over else f"{_clock(eta)} to go" if eta else ""
+        self._progress.update(self._tasks[key], completed=done, total=total or None, text=text)
+
+    def _say(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, soft_wrap=True)
+
+    def result(self, text: str, **facts: Any) -> None:
+        """See Voice. On a terminal both streams are one screen: the bars must make room."""
+        if self._out.isatty():
+            self._say(text)
+        else:
+            super().result(text, **facts)
+
+    def close(self) -> None:
+        """See Voice."""
+        self._progress.stop()
+
+
+class JsonLines:
+    """One JSON object per line, as docs/guide.md describes. Errors go to stderr, too, as one line for people."""
+
+    def __init__(self, out: TextIO, err: TextIO) -> None:
+        self._out, self._err = out, err
+        self._pace, self._last = _Pace(), dict[str, tuple[Step, float]]()
+
+    def _say(self, event: str, **facts: Any) -> None:
+        self._out.write(json.dumps({"event": event, **facts}, ensure_ascii=False) + "\n")
+        self._out.flush()
+
+    def step(self, job: Job, step: Step, done: int, total: int, seconds: float) -> None:
+        """See Listener."""
+        fps, eta = self._pace.of(job, step, done, total, seconds)
+        last, now = self._last.get(job.name), time.monotonic()
+        over = total > 0 and done >= total
+        if not over and last is not None and last[0] is step and now - last[1] < EVENT_EVERY:
+            return
+        self._last[job.name] = (step, now)
+        facts = {"fps": fps and round(fps, 2), "eta_s": eta and round(eta, 1), "seconds": round(seconds, 2)}
+        self._say("step", job=job.name, step=str(step), done=done, total=total or None, **facts)
+
+    def retry(self, job: Job, unit: Unit, failure: Failure) -> None:
+        """See Listener."""
+        self._say("retry", job=job.name, step=str(unit.step), chunk=unit.chunk, cause=failure.cause, text=failure.line)
+
+    def notice(self, text: str) -> None:
+        """See Voice."""
+        self._say("notice", text=text)
+
+    def result(self, text: str, **facts: Any) -> None:
+        """See Voice."""
+        self._say("done", text=text, **facts)
+
+    def error(self, text: str, **facts: Any) -> None:
+        """See Voice."""
+        self._say("error", text=text, **facts)
+        print(f"veilfarm: {text}", file=self._err, flush=True)
+
+    def close(self) -> None:
+        """See Voice."""
+
+
+def voice(as_json: bool, out: TextIO | None = None, err: TextIO | None = None) -> Voice:
+    """The one that fits."""
+    out, err = out or sys.stdout, err or sys.stderr
+    if as_json:
+        return JsonLines(out, err)
+    return Bars(out, err) if err.isatty() else Lines(out, err)
+
+
+def _clock(seconds: float) -> str:
+    whole = max(0, round(seconds))
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
