@@ -1,0 +1,77 @@
+"""Faces as textures in the plane of `uv`: logarithms of colour against the light around them.
+
+In logarithms, light is added and not multiplied: taking a wide local mean away takes the light away, and adding another
+scene's mean puts its light on.
+"""
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline import uv
+from pipeline.filters import spread
+from pipeline.raster import Raster, rasterise
+from pipeline.shape import mean_shape
+
+EPS = 0.12  # added before logarithms, in RGB of 0..1: keeps dark noise from becoming contrast
+LIGHT = 0.24  # sigma of what counts as light, in distances between the eyes' outer corners
+SKIN = (0.62, 0.48, 0.40)  # a middle skin, to look at textures by themselves
+CHIP = 150  # pixels of the pictures that the recogniser sees
+
+
+def flatten(logs: Tensor, weight: Tensor, sigma: float) -> Tensor:
+    """Take the light away: (F, 3, H, W) minus its own wide mean where `weight` (F, 1, H, W) says skin."""
+    return logs - spread(logs, weight, sigma)
+
+
+@lru_cache(maxsize=4)
+def _drawn(size: int, device: torch.device) -> Raster:
+    points = torch.cat([uv.coordinates(device), torch.zeros(540, 1, device=device)], 1)
+    points[:468, 2] = mean_shape()[:, 2].to(device)
+    points[468:, 2] = 5.0
+    points[:, :2] *= size / uv.SIZE
+    return rasterise(points[None], uv.triangles(device), size, size)
+
+
+@lru_cache(maxsize=4)
+def face_mask(size: int, device: torch.device) -> Tensor:
+    """(1, 1, size, size) 1 inside the oval."""
+    index = _drawn(size, device).triangle[:, None]
+    return ((index >= 0) & (index < uv.MESH_TRIANGLES + uv.EYE_TRIANGLES + uv.MOUTH_TRIANGLES)).float()
+
+
+@lru_cache(maxsize=4)
+def alive_mask(size: int, device: torch.device) -> Tensor:
+    """(1, 1, size, size) 1 where eyeballs and the inside of the mouth are."""
+    index = _drawn(size, device).triangle[:, None]
+    last = uv.MESH_TRIANGLES + uv.EYE_TRIANGLES + uv.MOUTH_TRIANGLES
+    return ((index >= uv.MESH_TRIANGLES) & (index < last)).float()
+
+
+def unwrap(image: Tensor, mesh: Tensor, size: int) -> Tensor:
+    """The face of an RGB image (3, H, W) with its mesh (468, 3) in the image's pixels, as a texture (3, size, size)."""
+    h, w = image.shape[-2:]
+    source = _drawn(size, image.device).interpolate(uv.extend(mesh[None, :, :2]), uv.triangles(image.device))
+    grid = source.permute(0, 2, 3, 1) / torch.tensor([w, h], device=image.device) * 2 - 1
+    return F.grid_sample(image[None], grid, padding_mode="border", align_corners=False)[0]
+
+
+def portray(textures: Tensor, shapes: Tensor) -> Tensor:
+    """Pictures (P, 3, 150, 150) in 0..1 as the recogniser wants them: each texture (P, 3, s, s) on its own shape
+    (P, 468, 3), from the front, in even light before a grey ground."""
+    device, result = textures.device, []
+    skin = torch.tensor(SKIN, device=device).log()[:, None, None]
+    for texture, shape in zip(textures, shapes, strict=True):
+        points = shape - shape.mean(0)
+        points = torch.cat([points[:, :2] * (CHIP / 2.7) + CHIP / 2, points[:, 2:]], 1)[None]
+        outer = torch.cat([points, uv.extend(points)[:, 468:] + torch.tensor([0, 0, 99.0], device=device)], 1)
+        drawn = rasterise(outer, uv.triangles(device), CHIP, CHIP)
+        place = drawn.interpolate(uv.coordinates(device)[None] / uv.SIZE * 2 - 1, uv.triangles(device))
+        inside = (drawn.triangle >= 0) & (drawn.triangle < uv.MESH_TRIANGLES + uv.EYE_TRIANGLES + uv.MOUTH_TRIANGLES)
+        small = F.interpolate(texture[None], size=(256, 256), mode="area") if texture.shape[-1] > 256 else texture[None]
+        colour = F.grid_sample(small, place.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)[0]
+        face = (torch.exp(colour + skin) - EPS).clamp(0, 1)
+        result.append(torch.where(inside, face, torch.full_like(face, 0.5)))
+    return torch.stack(result)

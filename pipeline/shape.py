@@ -1,0 +1,92 @@
+"""The face mesh as a shape: where the head is, how it is turned, what it looks like at rest, and another one's instead.
+
+A mesh is (468, 3) float32: x and y in pixels of the picture, z in the same scale, towards the camera negative.
+A shape is a mesh in the model's own frame: centred, frontal, one unit between the outer corners of the eyes.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from pipeline.models import weights
+from pipeline.models.topology import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
+
+# Vertices that speech, blinks and brows hardly move: the bridge and sides of the nose, the temples, the cheekbones.
+STEADY = (6, 197, 195, 5, 168, 8, 9, 151, 10, 127, 356, 234, 454, 116, 345, 117, 346, 50, 280, 114, 343, 188, 412, 33, 263)
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """mesh = scale * shape @ rotation.T + shift, for F faces at once."""
+
+    rotation: Tensor  # (F, 3, 3)
+    scale: Tensor  # (F,) pixels per unit
+    shift: Tensor  # (F, 3) pixels
+
+    def apply(self, shapes: Tensor) -> Tensor:
+        """(F, V, 3) shapes to meshes."""
+        return self.scale[:, None, None] * shapes @ self.rotation.mT + self.shift[:, None]
+
+    def undo(self, meshes: Tensor) -> Tensor:
+        """(F, V, 3) meshes to shapes."""
+        return (meshes - self.shift[:, None]) @ self.rotation / self.scale[:, None, None]
+
+    def turn(self, offsets: Tensor) -> Tensor:
+        """(F, V, 3) differences of shapes to differences of meshes, in pixels."""
+        return self.scale[:, None, None] * offsets @ self.rotation.mT
+
+    def angles(self) -> Tensor:
+        """(F, 3) yaw, pitch and roll in degrees; all 0 for a head that looks into an upright camera."""
+        r = self.rotation
+        yaw = torch.atan2(r[:, 0, 2], r[:, 2, 2])
+        pitch = torch.asin((-r[:, 1, 2]).clamp(-1, 1))
+        roll = torch.atan2(r[:, 1, 0], r[:, 1, 1])
+        return torch.rad2deg(torch.stack([yaw, pitch, roll], 1))
+
+
+@lru_cache(maxsize=1)
+def mean_shape() -> Tensor:
+    """(468, 3) the mean of the people that the model of nobody is made of, looking straight ahead. Raises ModelError."""
+    return weights.load("mean_shape")["shape"]
+
+
+def align(meshes: Tensor, shapes: Tensor, vertices: tuple[int, ...] = STEADY) -> Pose:
+    """The pose that takes `shapes` (F or 1, V, 3) nearest to `meshes` (F, V, 3) at the given vertices.
+    Least squares over rotation, one scale and shift: Umeyama, PAMI 13(4), 1991."""
+    chosen = torch.tensor(vertices, device=meshes.device)
+    target, origin = meshes[:, chosen], shapes[:, chosen].expand(len(meshes), -1, -1)
+    target_mean, origin_mean = target.mean(1), origin.mean(1)
+    target, origin = target - target_mean[:, None], origin - origin_mean[:, None]
+    u, s, vt = torch.linalg.svd(target.mT @ origin)
+    sign = torch.ones_like(s)
+    sign[:, 2] = torch.sign(torch.linalg.det(u @ vt))
+    rotation = u @ (sign[:, :, None] * vt)
+    scale = (s * sign).sum(1) / origin.square().sum((1, 2)).clamp_min(1e-12)
+    shift = target_mean - scale[:, None] * (rotation @ origin_mean[:, :, None])[:, :, 0]
+    return Pose(rotation, scale, shift)
+
+
+def pose(meshes: Tensor) -> Pose:
+    """Where the heads of (F, 468, 3) meshes are and how they are turned."""
+    return align(meshes, mean_shape().to(meshes.device)[None])
+
+
+def eye_distance(meshes: Tensor) -> Tensor:
+    """(F,) pixels between the outer corners of the eyes, as if seen from the front."""
+    return (meshes[:, LEFT_EYE_OUTER] - meshes[:, RIGHT_EYE_OUTER]).norm(dim=1)
+
+
+def neutral(meshes: Tensor, rounds: int = 3) -> Tensor:
+    """(468, 3) the shape of one person at rest from (F, 468, 3) meshes of that person: the mean over the frames in the
+    head's own frame, where frames that are far from it count less (opened mouths, turned heads)."""
+    shape = mean_shape().to(meshes.device)
+    for _ in range(rounds):
+        placed = align(meshes, shape[None])
+        shapes = placed.undo(meshes)
+        error = (shapes - shape).square().sum(2).mean(1)
+        frontal = placed.rotation[:, 2, 2].clamp(0.05, 1) ** 4
+        weight = frontal / (error / error.median().clamp_min(1e-9) + 1)
+        shape = (weight[:, None, None] * shapes).sum(0) / weight.sum()
+    return shape
