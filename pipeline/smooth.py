@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.shape import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, Pose, align, mean_shape
+from pipeline.models.topology import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
+from pipeline.shape import Pose, align, mean_shape
 
 Floats = NDArray[np.float32]
 
@@ -43,7 +44,7 @@ def parts() -> dict[str, NDArray[np.int64]]:
 def smooth(meshes: Floats, trust: Floats) -> Floats:
     """Meshes (n, 468, 3) of consecutive frames, NaN where there are none, and how far each is to be trusted (n,) in
     0..1. Returns the steady ones; a gap of at most `FILL` frames is filled, longer ones stay NaN."""
-    have = np.isfinite(meshes).all((1, 2))
+    have: NDArray[np.bool_] = np.asarray(np.isfinite(meshes).all((1, 2)))
     if not have.any():
         return meshes.copy()
     weight = np.where(have, np.clip(trust, 0.05, 1) ** 2, 0).astype(np.float32)
@@ -90,7 +91,7 @@ class _Estimator:
         """(n, n): row f gives the estimate at frame f as weights of all frames."""
         n = len(self._weight)
         if width == 0:
-            return np.eye(n, dtype=np.float32)
+            return np.asarray(np.eye(n), np.float32)
         u = (np.arange(n)[None] - np.arange(n)[:, None]).astype(np.float64)
         k = np.where(np.abs(u) <= _WINDOW, np.exp(-0.5 * (u / width) ** 2), 0) * self._weight[None]
         s0, s1, s2 = k.sum(1), (k * u).sum(1), (k * u * u).sum(1)
@@ -98,7 +99,7 @@ class _Estimator:
         line = k * (s2[:, None] - s1[:, None] * u)
         flat = k / np.maximum(s0, 1e-12)[:, None]
         good = det > 1e-6 * np.maximum(s0, 1e-12) ** 2
-        return np.where(good[:, None], line / np.where(good, det, 1)[:, None], flat).astype(np.float32)
+        return np.asarray(np.where(good[:, None], line / np.where(good, det, 1)[:, None], flat), np.float32)
 
     def best(self, values: Floats, unit: Floats, kind: str) -> Floats:
         """`values` (n, c) by the widest window that fits; `unit` (n,) is the size that noise is measured by."""

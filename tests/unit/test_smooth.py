@@ -89,7 +89,7 @@ def test_short_gaps_are_filled_and_long_ones_are_not() -> None:
     out = smooth(meshes, np.ones(n, np.float32))
     assert np.abs(out[10 : 10 + FILL] - whole[10 : 10 + FILL]).max() < 0.05
     assert np.isnan(out[30 : 30 + FILL + 1]).all()
-    assert np.isfinite(out[: 30]).all()
+    assert np.isfinite(out[:30]).all()
 
 
 def test_a_distrusted_frame_hardly_counts() -> None:

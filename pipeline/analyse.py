@@ -1,0 +1,161 @@
+"""Look at one chunk: find every face, follow it, measure it. Nothing is written into the pictures."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from pipeline.ahead import ahead
+from pipeline.analysis import ChunkAnalysis
+from pipeline.chunk import Chunk
+from pipeline.decode import read
+from pipeline.detect import Detector, FaceFinder
+from pipeline.facts import FrameIndex, VideoInfo
+from pipeline.follow import PRESENT, Course, Follower, Mesher, angles
+from pipeline.models.centerface import CenterFace
+from pipeline.models.facemesh import FaceMesh
+from pipeline.models.recogniser import Recogniser
+from pipeline.picture import Picture, PixelLayout
+from pipeline.samples import Embedder, Sampler
+from pipeline.shape import neutral
+from pipeline.smooth import REACH
+from pipeline.track import Floats, Sample, Trace, Tracker, Tracklet, believable, between
+
+__all__ = ["ChunkAnalysis", "Eyes", "analyse"]
+
+OVERLAP = REACH  # frames on both sides of a chunk that are looked at, too, for joining and smoothing
+FULL_EVERY = 8  # every so many frames the detector looks at full resolution, for small faces
+_MEMORY = 256 << 20  # bytes of decoded pictures held at a time
+_NEUTRAL_FRAMES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Eyes:
+    """The networks that looking needs, loaded once per worker."""
+
+    detector: Detector
+    mesher: Mesher
+    embedder: Embedder
+
+    @staticmethod
+    def load(device: torch.device, threads: int) -> "Eyes":
+        """Raises ModelError, DeviceError."""
+        return Eyes(
+            CenterFace(device, threads=threads), FaceMesh(device, threads=threads), Recogniser(device, threads=threads)
+        )
+
+
+class Clock:
+    """Seconds spent per stage, as seen by the thread that runs the stages."""
+
+    def __init__(self) -> None:
+        self.seconds = dict[str, float]()
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+
+def analyse(
+    info: VideoInfo,
+    index: FrameIndex,
+    chunk: Chunk,
+    *,
+    device: torch.device,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+    eyes: Eyes | None = None,
+) -> ChunkAnalysis:
+    """Decodes the chunk and OVERLAP frames on both sides. `progress` gets the number of frames done. Memory holds a
+    bounded number of pictures, and per face and frame its landmarks. Raises VerifyError, ModelError, DeviceError."""
+    eyes = eyes or Eyes.load(device, threads)
+    start, stop = max(0, chunk.start - OVERLAP), min(len(index.pts), chunk.stop + OVERLAP)
+    size = batch_size(info.layout)
+    tracker = Tracker(index.cuts)
+    follower, sampler = Follower(eyes.mesher, tracker, index.cuts, keep=size), Sampler(eyes.embedder)
+    finder = FaceFinder(eyes.detector, info.layout, device)
+    begins, clock, damaged = {start, *index.cuts}, Clock(), list[int]()
+    pictures = ahead(read(info, index, start, stop, threads=threads, device=device), size)
+    for batch in batches(pictures, size):
+        clock.lap("decode")
+        full = [p.number % FULL_EVERY == 0 or p.number in begins for p in batch]
+        found = finder.find(batch, full)
+        clock.lap("detect")
+        seen = follower.batch(batch, found)
+        clock.lap("landmarks")
+        sampler.offer({p.number: p for p in batch}, seen, follower.courses)
+        clock.lap("samples")
+        damaged += [p.number for p in batch if p.damaged and chunk.start <= p.number < chunk.stop]
+        if progress is not None:
+            progress(sum(chunk.start <= p.number < chunk.stop for p in batch))
+    kept = [t for t in tracker.finish() if _believed(t, follower.courses[t.id])]
+    samples = sampler.finish([t.id for t in kept])
+    clock.lap("recognise")
+    tracklets = tuple(finished(t.id, follower.courses[t.id], samples.get(t.id, ())) for t in kept)
+    clock.lap("measure")
+    size_px = (info.layout.width, info.layout.height)
+    return ChunkAnalysis(
+        chunk.index, chunk.start, chunk.stop, size_px, tracklets, np.array(damaged, np.int32), clock.seconds
+    )
+
+
+def batch_size(layout: PixelLayout) -> int:
+    """Pictures of one batch: 16, fewer where they are large."""
+    bytes_each = layout.width * layout.height * 3 // 2 * (1 if layout.depth == 8 else 2)
+    return max(2, min(16, _MEMORY // 3 // max(1, bytes_each)))  # a third: the queue, the batch and looking back
+
+
+def batches(pictures: Iterator[Picture], size: int) -> Iterator[Sequence[Picture]]:
+    batch = list[Picture]()
+    for picture in pictures:
+        batch.append(picture)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _believed(trace: Trace, course: Course) -> bool:
+    looks = [course.looks[f] for f in trace.frames if f in course.looks]
+    return believable(np.array([x.score for x in looks], np.float32), np.array([x.presence for x in looks], np.float32))
+
+
+def finished(number: int, course: Course, samples: tuple[Sample, ...]) -> Tracklet:
+    """A course as a tracklet: gaps filled with boxes, the neutral shape measured."""
+    seen = sorted(course.looks)
+    frames = np.arange(seen[0], seen[-1] + 1, dtype=np.int32)
+    n = len(frames)
+    boxes, meshes = np.zeros((n, 4), np.float32), np.full((n, 468, 3), np.nan, np.float32)
+    scores, presence = np.zeros(n, np.float32), np.zeros(n, np.float32)
+    for frame in seen:
+        look, k = course.looks[frame], frame - seen[0]
+        boxes[k], scores[k], presence[k] = look.box, look.score, look.presence
+        if look.mesh is not None:
+            meshes[k] = look.mesh
+    for left, right in pairwise(seen):
+        if right - left > 1:
+            a, b = left - seen[0], right - seen[0]
+            boxes[a + 1 : b] = between(boxes[a], boxes[b], b - a - 1)
+    have = np.flatnonzero(np.isfinite(meshes[:, 0, 0]))
+    turned = np.full((n, 3), np.nan, np.float32)
+    turned[have] = angles(meshes[have])
+    return Tracklet(
+        number, frames, boxes, scores, presence, turned, meshes, _neutral(meshes, presence, turned), samples
+    )
+
+
+def _neutral(meshes: Floats, presence: Floats, turned: Floats) -> Floats | None:
+    """The neutral shape from at most 64 frames, the frontal ones if there are enough."""
+    good = np.flatnonzero(presence >= PRESENT)
+    frontal = good[np.abs(turned[good, 0]) < 35]
+    chosen = frontal if len(frontal) >= min(8, len(good)) else good
+    if not len(chosen):
+        return None
+    chosen = chosen[np.linspace(0, len(chosen) - 1, min(len(chosen), _NEUTRAL_FRAMES)).astype(int)]
+    return np.asarray(neutral(torch.from_numpy(meshes[chosen])).numpy(), np.float32)

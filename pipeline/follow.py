@@ -1,0 +1,209 @@
+"""Landmarks of every tracked face; and faces that the detector lost, carried on by their landmarks.
+
+A mesh tells where its face is on the next frame, too (MediaPipe tracks by nothing else). So a face is followed forwards
+where detections stop, backwards from where they begin, and into gaps from both sides, as long as the network says that
+there is a face. What is left open is filled later by boxes alone, and covered.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from pipeline.detections import Detections
+from pipeline.models.topology import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
+from pipeline.picture import Picture
+from pipeline.shape import pose
+from pipeline.track import Floats, Trace, Tracker, overlap
+
+LEAST_SIDE = 24.0  # px of the box; below, the network has too little to look at
+PRESENT = 0.5  # the network's flag from which on it sees a face
+BACK = 8  # frames that a face is followed backwards from its first detection
+_ALONE = 45  # frames that landmarks may carry a face without any detection
+_GROWTH, _STRIDE = 1.35, 0.6  # most a carried face may change its size, and move in its own sizes, in one frame
+_TAKEN = 0.4  # IoU with another face's box at which following has gone astray
+
+
+class Mesher(Protocol):
+    """What following needs of `FaceMesh`."""
+
+    def locate(
+        self,
+        pictures: Sequence[Picture],
+        which: np.ndarray,
+        boxes: np.ndarray,
+        points: np.ndarray | None = None,
+        looks: int = 2,
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One face on one frame."""
+
+    box: Floats  # (4,) xyxy px
+    score: float  # of the detector; 0 when carried
+    mesh: Floats | None  # (468, 3) px
+    presence: float
+
+
+@dataclass(slots=True)
+class Course:
+    """All looks at one face, by frame."""
+
+    looks: dict[int, Look] = field(default_factory=dict)
+    fit: Floats = field(default_factory=lambda: np.array([0, 0, 1, 1], np.float32))  # box in units of the mesh's bounds
+
+    def add(self, frame: int, box: Floats, score: float, mesh: Floats | None, presence: float) -> None:
+        if score > 0 and mesh is not None and presence >= PRESENT:
+            low, size = _bounds(mesh)
+            self.fit = np.concatenate([(box[:2] - low) / size, (box[2:] - low) / size]).astype(np.float32)
+        self.looks[frame] = Look(np.asarray(box, np.float32), score, mesh, presence)
+
+    def box_of(self, mesh: Floats) -> Floats:
+        """The box that the detector would draw around this mesh, going by the last frame that had both."""
+        low, size = _bounds(mesh)
+        fit = np.clip(self.fit, [-0.4, -0.6, 0.6, 0.6], [0.4, 0.4, 1.4, 1.6])
+        return np.concatenate([low + fit[:2] * size, low + fit[2:] * size]).astype(np.float32)
+
+
+def _bounds(mesh: Floats) -> tuple[Floats, Floats]:
+    low, high = mesh[:, :2].min(0), mesh[:, :2].max(0)
+    return low, np.maximum(high - low, 1)
+
+
+def eyes_of(mesh: Floats) -> Floats:
+    """(5, 2) points as in Detections: eyes, nose, corners of the mouth, first the one on the picture's left."""
+    right, left = mesh[[RIGHT_EYE_OUTER, 133], :2].mean(0), mesh[[LEFT_EYE_OUTER, 362], :2].mean(0)
+    return np.stack([right, left, mesh[1, :2], mesh[61, :2], mesh[291, :2]]).astype(np.float32)
+
+
+def angles(meshes: Floats) -> Floats:
+    """(F, 468, 3) -> (F, 3): how far the camera is from straight before the head, in degrees: sideways (yaw), up or
+    down (pitch); and the roll in the plane. Yaw and pitch are the head's own: rolled heads and rotated films count
+    the same."""
+    if not len(meshes):
+        return np.zeros((0, 3), np.float32)
+    r = pose(torch.from_numpy(np.ascontiguousarray(meshes, np.float32))).rotation
+    yaw, pitch = torch.atan2(-r[:, 2, 0], r[:, 2, 2]), torch.asin(r[:, 2, 1].clamp(-1, 1))
+    roll = torch.atan2(r[:, 1, 0], r[:, 1, 1])
+    return torch.rad2deg(torch.stack([yaw, pitch, roll], 1)).numpy()
+
+
+class Follower:
+    """Takes batches of consecutive pictures with their detections; keeps a `Course` per trace of the tracker."""
+
+    def __init__(self, mesher: Mesher, tracker: Tracker, cuts: Iterable[int], keep: int = 16) -> None:
+        """`keep` pictures stay in memory for looking back."""
+        self._mesher, self._tracker, self._cuts = mesher, tracker, frozenset(cuts)
+        self._pictures: deque[Picture] = deque(maxlen=keep)
+        self.courses: dict[int, Course] = {}
+
+    def batch(self, pictures: Sequence[Picture], found: Sequence[Detections]) -> list[tuple[int, int]]:
+        """Follows all faces through the batch. Returns (trace, frame) of the faces detected on it."""
+        seen = self._detected(pictures, found)
+        fresh = sorted({trace for trace, _ in seen})
+        before = {picture.number: picture for picture in self._pictures}
+        self._forwards(pictures)
+        self._backwards(before | {picture.number: picture for picture in pictures}, fresh)
+        self._pictures.extend(pictures)
+        return seen
+
+    def _detected(self, pictures: Sequence[Picture], found: Sequence[Detections]) -> list[tuple[int, int]]:
+        rows, boxes, points, scores, which = list[tuple[int, int]](), [], [], [], []
+        for k, (picture, detections) in enumerate(zip(pictures, found, strict=True)):
+            for trace, row in self._tracker.update(picture.number, detections).items():
+                rows.append((trace, picture.number))
+                boxes.append(detections.boxes[row])
+                points.append(detections.points[row])
+                scores.append(float(detections.scores[row]))
+                which.append(k)
+        meshes, presence = self._locate(pictures, which, boxes, points)
+        for (trace, frame), box, score, mesh, flag in zip(rows, boxes, scores, meshes, presence, strict=True):
+            self.courses.setdefault(trace, Course()).add(frame, box, score, mesh, flag)
+        return rows
+
+    def _locate(
+        self, pictures: Sequence[Picture], which: list[int], boxes: list[Floats], points: list[Floats]
+    ) -> tuple[list[Floats | None], list[float]]:
+        """Meshes and presence; None and 0 for faces below LEAST_SIDE."""
+        meshes: list[Floats | None] = [None] * len(boxes)
+        presence = [0.0] * len(boxes)
+        large = [i for i, b in enumerate(boxes) if max(b[2] - b[0], b[3] - b[1]) >= LEAST_SIDE]
+        if large:
+            chosen = np.array([which[i] for i in large], np.int64)
+            result, flags = self._mesher.locate(
+                pictures, chosen, np.stack([boxes[i] for i in large]), np.stack([points[i] for i in large])
+            )
+            for i, mesh, flag in zip(large, result, flags, strict=True):
+                meshes[i], presence[i] = np.asarray(mesh, np.float32), float(flag)
+        return meshes, presence
+
+    def _forwards(self, pictures: Sequence[Picture]) -> None:
+        first = pictures[0].number if pictures else 0
+        traces = [t for t in (*self._tracker.live, *self._tracker.ended) if t.seen >= first - 1]
+        for picture in pictures:
+            frame = picture.number
+            if frame in self._cuts:
+                traces = [t for t in traces if min(self.courses[t.id].looks) >= frame]
+            lost = [t for t in traces if self._open(t, frame, frame - 1) and frame - t.detected <= _ALONE]
+            for trace, look in self._carry(picture, lost, frame - 1):
+                self.courses[trace.id].looks[frame] = look
+                if frame > trace.seen:
+                    trace.observe(frame, look.box, 0.0)
+
+    def _backwards(self, pictures: dict[int, Picture], fresh: list[int]) -> None:
+        by_id = {t.id: t for t in (*self._tracker.live, *self._tracker.ended)}
+        traces = [by_id[i] for i in fresh]
+        start = {t.id: t.frames[0] - BACK for t in traces}
+        for frame in sorted(pictures, reverse=True):
+            if frame + 1 in self._cuts:
+                traces = [t for t in traces if min(self.courses[t.id].looks) <= frame]
+            lost = [t for t in traces if frame >= start[t.id] and self._open(t, frame, frame + 1)]
+            for trace, look in self._carry(pictures[frame], lost, frame + 1):
+                self.courses[trace.id].looks[frame] = look
+
+    def _open(self, trace: Trace, frame: int, neighbour: int) -> bool:
+        """The face has no look at `frame`, and one to go by on the frame beside it."""
+        looks = self.courses[trace.id].looks
+        beside = looks.get(neighbour)
+        return frame not in looks and beside is not None and beside.mesh is not None and beside.presence >= PRESENT
+
+    def _carry(self, picture: Picture, traces: list[Trace], neighbour: int) -> list[tuple[Trace, Look]]:
+        """Looks at the faces where they were on the frame beside, moved as between the two frames beyond it."""
+        if not traces:
+            return []
+        hints = [self._hint(self.courses[t.id], neighbour, picture.number) for t in traces]
+        bounds = [np.concatenate([(low := _bounds(h))[0], low[0] + low[1]]) for h in hints]
+        meshes, presence = self._locate([picture], [0] * len(traces), bounds, [eyes_of(h) for h in hints])
+        boxes = {i: c.looks[picture.number].box for i, c in self.courses.items() if picture.number in c.looks}
+        kept = list[tuple[Trace, Look]]()
+        for trace, hint, mesh, flag in zip(traces, hints, meshes, presence, strict=True):
+            if mesh is None or flag < PRESENT or not _plausible(hint, mesh):
+                continue
+            box = self.courses[trace.id].box_of(mesh)
+            others = [b for i, b in boxes.items() if i != trace.id]
+            if others and overlap(box[None], np.stack(others)).max() > _TAKEN:
+                continue
+            boxes[trace.id] = box
+            kept.append((trace, Look(box, 0.0, mesh, flag)))
+        return kept
+
+    @staticmethod
+    def _hint(course: Course, neighbour: int, frame: int) -> Floats:
+        mesh = course.looks[neighbour].mesh
+        assert mesh is not None  # `_open` looked
+        beyond = course.looks.get(2 * neighbour - frame)
+        if beyond is None or beyond.mesh is None or beyond.presence < PRESENT:
+            return mesh
+        return np.asarray(mesh + (mesh - beyond.mesh).mean(0) * np.array([1, 1, 0], np.float32), np.float32)
+
+
+def _plausible(hint: Floats, mesh: Floats) -> bool:
+    (low_a, size_a), (low_b, size_b) = _bounds(hint), _bounds(mesh)
+    ratio, side = float(size_b.max() / size_a.max()), float(size_a.max())
+    moved = float(np.linalg.norm(low_a + size_a / 2 - low_b - size_b / 2))
+    return 1 / _GROWTH <= ratio <= _GROWTH and moved <= _STRIDE * side

@@ -1,0 +1,73 @@
+"""Write one chunk: every face replaced or covered, everything else as it was, encoded, and decoded again to check."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import torch
+
+from pipeline.ahead import ahead
+from pipeline.analyse import ChunkAnalysis, Clock, batch_size, batches
+from pipeline.chunk import Chunk
+from pipeline.cover import Style
+from pipeline.decode import read
+from pipeline.draw import Painter, RenderCounts
+from pipeline.encode import EncoderSettings, Segment, SegmentWriter, verify_segment
+from pipeline.facts import FrameIndex, VideoInfo
+from pipeline.identity import NobodyModel
+from pipeline.link import Linked
+from pipeline.picture import Picture
+from pipeline.replace import Replacer
+from pipeline.track import Track
+
+__all__ = ["RenderCounts", "render"]
+
+
+def render(
+    info: VideoInfo,
+    index: FrameIndex,
+    chunk: Chunk,
+    analysis: ChunkAnalysis,
+    linked: Linked,
+    model: NobodyModel,
+    settings: EncoderSettings,
+    target: Path,
+    *,
+    device: torch.device,
+    threads: int = 1,
+    style: Style = "mosaic",
+    found: Sequence[Track] = (),
+    progress: Callable[[int], None] | None = None,
+    replacer: Replacer | None = None,
+) -> tuple[Segment, RenderCounts]:
+    """Writes the chunk to `target`. `found` are what the leak gate added. Raises VerifyError, OutputError."""
+    drawing, encoding = Clock(), Clock()
+    painter = Painter(chunk, analysis, linked, found, replacer or Replacer(model, device), style, device)
+    drawing.lap("smooth")
+    pictures = read(info, index, chunk.start, chunk.stop, threads=threads, device=device)
+    size = batch_size(info.layout)
+    with (
+        SegmentWriter(target, info, settings, threads, chunk.index) as writer,
+        closing(ahead(_drawn(pictures, size, painter, drawing), size)) as drawn,
+    ):
+        for picture in drawn:
+            encoding.lap("wait")
+            writer.write(picture)
+            encoding.lap("encode")
+            if progress is not None:
+                progress(1)
+        segment = writer.close()
+    verify_segment(segment, index, chunk, threads)
+    encoding.lap("verify")
+    painter.counts.seconds = drawing.seconds | encoding.seconds
+    return segment, painter.counts
+
+
+def _drawn(pictures: Iterator[Picture], size: int, painter: Painter, clock: Clock) -> Iterator[Picture]:
+    """Decoding and drawing, in a thread of their own; the encoder works in the caller's."""
+    for batch in batches(pictures, size):
+        clock.lap("decode")
+        painter.draw(batch)
+        clock.lap("draw")
+        yield from batch
+        clock.lap("full")
