@@ -46,7 +46,9 @@ class Seed:
     def normals(self, count: int) -> Tensor:
         """(count,) float32 from a normal distribution cut off at CLIP; the same on every machine and version."""
         lo, hi = NormalDist().cdf(-CLIP), NormalDist().cdf(CLIP)
-        stream = b"".join(hmac.new(self.key, i.to_bytes(4, "big"), hashlib.sha256).digest() for i in range(count // 4 + 1))
+        stream = b"".join(
+            hmac.new(self.key, i.to_bytes(4, "big"), hashlib.sha256).digest() for i in range(count // 4 + 1)
+        )
         uniform = np.frombuffer(stream[: count * 8], ">u8").astype(np.float64) / 2**64
         return torch.tensor([NormalDist().inv_cdf(lo + (hi - lo) * float(u)) for u in uniform], dtype=torch.float32)
 
@@ -151,5 +153,7 @@ def load() -> NobodyModel:
         floats = {k: torch.from_numpy(stored[k].astype(np.float32)) for k in ("limits", "shape_mean", "shape_basis")}
         others = {k: torch.from_numpy(stored[k].astype(np.float32)) for k in ("female", "portraits")}
     except KeyError as error:
-        raise ModelError("the model of nobody can't be read", f"it has no {error}", "install the package again") from error
+        raise ModelError(
+            "the model of nobody can't be read", f"it has no {error}", "install the package again"
+        ) from error
     return NobodyModel(pictures, **floats, **others)

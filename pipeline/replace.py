@@ -16,7 +16,7 @@ from torch import Tensor
 from pipeline import uv
 from pipeline.appearance import EPS, LIGHT
 from pipeline.filters import blur, match_bands, spread
-from pipeline.identity import Identity
+from pipeline.identity import Identity, NobodyModel
 from pipeline.models import topology
 from pipeline.picture import Box, Picture, even_box, read_rgb, write_rgb
 from pipeline.raster import rasterise
@@ -47,14 +47,19 @@ class _Maps:
     face: Tensor  # 1: inside the oval
 
 
-def replace(faces: Sequence[Face]) -> None:
-    """Replace each face in its picture. Faces of one picture must not be given twice; order does not matter unless they
-    overlap, then later ones lie above."""
-    for face in faces:
-        target, person = _exchange(face)
-        box = even_box(face.picture.layout, _around(target, person))
-        if box[2] - box[0] >= 8 and box[3] - box[1] >= 8:
-            _draw(face, target, person, box)
+class Replacer:
+    """Replaces faces on one device, with one model."""
+
+    def __init__(self, model: NobodyModel, device: torch.device) -> None:
+        self.model, self.device = model, device
+
+    def apply(self, faces: Sequence[Face]) -> None:
+        """Replace each face in its picture, in place, in the order given: where two overlap, the later lies above."""
+        for face in faces:
+            target, person = _exchange(face)
+            box = even_box(face.picture.layout, _around(target, person))
+            if box[2] - box[0] >= 8 and box[3] - box[1] >= 8:
+                _draw(face, target, person, box)
 
 
 @lru_cache(maxsize=4)

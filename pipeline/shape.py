@@ -14,7 +14,33 @@ from pipeline.models import weights
 from pipeline.models.topology import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 
 # Vertices that speech, blinks and brows hardly move: the bridge and sides of the nose, the temples, the cheekbones.
-STEADY = (6, 197, 195, 5, 168, 8, 9, 151, 10, 127, 356, 234, 454, 116, 345, 117, 346, 50, 280, 114, 343, 188, 412, 33, 263)
+STEADY = (
+    6,
+    197,
+    195,
+    5,
+    168,
+    8,
+    9,
+    151,
+    10,
+    127,
+    356,
+    234,
+    454,
+    116,
+    345,
+    117,
+    346,
+    50,
+    280,
+    114,
+    343,
+    188,
+    412,
+    33,
+    263,
+)
 
 
 @dataclass(frozen=True, slots=True)

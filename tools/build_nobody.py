@@ -30,7 +30,7 @@ from pipeline.models.facemesh import FaceMesh
 from pipeline.picture import Picture, PixelLayout
 
 SOURCE = Source("github", "faker-js/assets-person-portrait", "1", "CC0-1.0")
-COMPONENTS, SHAPE_COMPONENTS = 60, 30
+COMPONENTS, SHAPE_COMPONENTS = 80, 30
 SMALL = 128  # pixels of the pictures on which hair is told from skin
 MOST_TURNED = 15.0  # degrees; a portrait that looks aside gives no shape and no texture
 PATIENCE = 0.16  # residual in logarithms at which a pixel counts half
@@ -166,7 +166,7 @@ def packed(images: Tensor) -> dict[str, np.ndarray]:
     for image, limit in zip(images, top, strict=True):
         steps = (image / limit * 127 + 128).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
         buffer = io.BytesIO()
-        Image.fromarray(steps).save(buffer, "WEBP", quality=92, method=6)
+        Image.fromarray(steps).save(buffer, "WEBP", quality=97, method=6)
         parts.append(np.frombuffer(buffer.getvalue(), np.uint8))
     return {"pictures": np.concatenate(parts), "lengths": np.array([len(p) for p in parts]), "limits": top.numpy()}
 
@@ -221,7 +221,9 @@ def main() -> None:
         "portraits": embeddings.numpy().astype(np.float16),
     }
     distances = torch.cdist(embeddings, embeddings) + 9 * torch.eye(len(names))
-    print("nearest other portrait, quantiles:", distances.amin(1).quantile(torch.tensor([0.0, 0.05, 0.5, 0.95])).tolist())
+    print(
+        "nearest other portrait, quantiles:", distances.amin(1).quantile(torch.tensor([0.0, 0.05, 0.5, 0.95])).tolist()
+    )
     content = "\n".join(names).encode()
     store("nobody", "Active appearance model of people who do not exist", SOURCE, "portraits", content, arrays)
 
