@@ -30,10 +30,12 @@ class Source:
         return f"{self.registry} {self.package} {self.version}"
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """The one option that all converters share."""
+def arguments(description: str, images: bool = False) -> argparse.Namespace:
+    """The options that the converters share."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--package", type=Path, help="the package's file, when it is already here")
+    if images:
+        parser.add_argument("--images", type=Path, nargs="+", required=True, help="pictures to measure ranges on")
     return parser.parse_args()
 
 

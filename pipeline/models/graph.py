@@ -54,6 +54,9 @@ class Graph:
     ops: tuple[Op, ...]
     outputs: tuple[str, ...]
     weights: dict[str, Tensor] = field(repr=False)
+    ranges: dict[str, tuple[float, float]] = field(
+        default_factory=dict, repr=False
+    )  # of results, where int8 may be used
 
     def last_uses(self) -> Iterator[tuple[Op, tuple[str, ...]]]:
         """Each operation with the names that nobody needs after it."""
@@ -66,7 +69,7 @@ def to_json(graph: Graph) -> str:
     """The description without the weights."""
     blank = asdict(Op("relu", (), ""))
     ops = [{k: v for k, v in asdict(op).items() if k == "kind" or v != blank[k]} for op in graph.ops]
-    return json.dumps({"ops": ops, "outputs": graph.outputs}, separators=(",", ":"))
+    return json.dumps({"ops": ops, "outputs": graph.outputs, "ranges": graph.ranges}, separators=(",", ":"))
 
 
 def _op(entry: dict[str, Any]) -> Op:
@@ -79,7 +82,12 @@ def load(name: str) -> Graph:
     """A pinned network. Raises ModelError."""
     stored = weights.arrays(name)
     described = json.loads(stored.pop("graph").tobytes())
-    return Graph(tuple(_op(entry) for entry in described["ops"]), tuple(described["outputs"]), weights.floats(stored))
+    return Graph(
+        tuple(_op(entry) for entry in described["ops"]),
+        tuple(described["outputs"]),
+        weights.floats(stored),
+        described.get("ranges", {}),
+    )
 
 
 class Runtime(Protocol):
@@ -158,8 +166,8 @@ class OnnxRuntime:
     2.5 times as long.
     """
 
-    def __init__(self, graph: Graph, threads: int) -> None:
-        self._graph, self._threads = graph, threads
+    def __init__(self, graph: Graph, threads: int, int8: bool = False) -> None:
+        self._graph, self._threads, self._int8 = graph, threads, int8
         self._sessions: dict[tuple[int, ...], _Session] = {}
 
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -167,7 +175,7 @@ class OnnxRuntime:
         if shape not in self._sessions:
             if len(self._sessions) >= 8:  # film after film of another size must not fill the memory
                 self._sessions.pop(next(iter(self._sessions)))
-            self._sessions[shape] = _session(self._graph, shape, self._threads)
+            self._sessions[shape] = _session(self._graph, shape, self._threads, self._int8)
         session = self._sessions[shape]
         pixels = np.ascontiguousarray(images.numpy(), dtype=np.float32)
         runs = [session.run(None, {"input": pixels[i : i + 1]}) for i in range(len(pixels))]
@@ -178,7 +186,7 @@ class _Session(Protocol):
     def run(self, outputs: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]: ...
 
 
-def _session(graph: Graph, shape: tuple[int, ...], threads: int) -> _Session:
+def _session(graph: Graph, shape: tuple[int, ...], threads: int, int8: bool) -> _Session:
     from pipeline.models.onnx_export import export
 
     try:
@@ -191,18 +199,18 @@ def _session(graph: Graph, shape: tuple[int, ...], threads: int) -> _Session:
     # Several workers share the cores: a thread that waits must not burn them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    session: _Session = ort.InferenceSession(export(graph, shape), options, providers=["CPUExecutionProvider"])
+    session: _Session = ort.InferenceSession(export(graph, shape, int8), options, providers=["CPUExecutionProvider"])
     return session
 
 
 @lru_cache(maxsize=16)
 def runtime(name: str, device: torch.device, engine: str = "auto", threads: int = 1) -> Runtime:
-    """A pinned network, ready to run; made once per process. `engine`: "onnxruntime" (CPU only), "torch", or "auto" =
-    onnxruntime on the CPU and torch elsewhere. Never another one than asked for. Raises ModelError, DeviceError."""
+    """A pinned network, ready to run; made once per process. `engine`: "onnxruntime" and "onnxruntime-int8" (CPU only), "torch",
+    or "auto" = onnxruntime on the CPU and torch elsewhere. Never another one than asked for. Raises ModelError, DeviceError."""
     if engine == "auto":
         engine = "onnxruntime" if device.type == "cpu" else "torch"
     if engine == "torch":
         return TorchRuntime(load(name), device)
-    if engine != "onnxruntime" or device.type != "cpu":
+    if engine not in ("onnxruntime", "onnxruntime-int8") or device.type != "cpu":
         raise DeviceError(f"{engine} can't run on {device}", "", "ask for torch, or for the CPU")
-    return OnnxRuntime(load(name), threads)
+    return OnnxRuntime(load(name), threads, int8=engine.endswith("int8"))

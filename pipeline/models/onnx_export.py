@@ -6,25 +6,32 @@ import numpy as np
 
 from pipeline.errors import DeviceError
 from pipeline.models.graph import Graph, Op
+from pipeline.models.quantise import Step, quantise
 
 _SIMPLE = {"prelu": "PRelu", "sigmoid": "Sigmoid", "add": "Add", "relu": "Relu", "mean": "GlobalAveragePool"}
 
 
-def export(graph: Graph, shape: tuple[int, ...]) -> bytes:
-    """An ONNX model (opset 17) with one input "input" of this fixed NCHW shape and the weights as constants."""
+def export(graph: Graph, shape: tuple[int, ...], int8: bool = False) -> bytes:
+    """An ONNX model (opset 17) with one input "input" of this fixed NCHW shape and the weights as constants.
+
+    `int8`: convolutions and sums with 8-bit integers, by the ranges that were measured when the network was converted.
+    Weights keep 7 bits, since older processors would overflow with 8 (they have no VNNI instructions).
+    """
     try:
         from onnx import TensorProto, helper, numpy_helper
     except ImportError as error:
         raise DeviceError("onnx isn't installed", str(error), "install it, or ask for torch by name") from error
-    nodes, constants = [], {}
-    for name, value in graph.weights.items():
-        constants[name] = value.numpy()
+    constants = {name: value.numpy() for name, value in graph.weights.items()}
+    steps: list[Step] = []
     for op in graph.ops:
         kind, inputs, attributes = _node(op, constants)
         target = f"{op.output}/linear" if op.relu else op.output
-        nodes.append(helper.make_node(kind, inputs, [target], **attributes))
+        steps.append((kind, inputs, target, attributes))
         if op.relu:
-            nodes.append(helper.make_node("Relu", [target], [op.output]))
+            steps.append(("Relu", [target], op.output, {}))
+    if int8:
+        steps = quantise(graph, steps, constants)
+    nodes = [helper.make_node(kind, inputs, [output], **facts) for kind, inputs, output, facts in steps]
     body = helper.make_graph(
         nodes,
         "network",

@@ -1,0 +1,55 @@
+"""CenterFace: faces and five points of each, from one look at a whole picture.
+
+Xu et al., CenterFace: Joint Face Detection and Alignment Using Face as Point, 2019. The network gives a heat map at a
+quarter of the input's size; each peak is the centre of a face.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline.detections import Detections, suppress
+from pipeline.models.graph import runtime
+
+STRIDE = 4  # pixels of the input per cell of the heat map
+MULTIPLE = 32  # the input's sides must be multiples of this
+OVERLAP = 0.3  # detections with a larger intersection over union are one face, as in the author's code
+MOST = 1000  # cells that are decoded per picture
+
+
+class CenterFace:
+    """A Detector. Keeps everything with a score of at least `threshold`."""
+
+    def __init__(self, device: torch.device, engine: str = "auto", threads: int = 1, threshold: float = 0.2) -> None:
+        """Raises ModelError, DeviceError."""
+        self._device, self._threshold = device, threshold
+        self._run = runtime("centerface", device, engine, threads)
+
+    def detect(self, image: Tensor) -> Detections:
+        """Faces of one upright picture (3, H, W), RGB 0..1, in its own pixels."""
+        return self.detect_batch(image[None])[0]
+
+    def detect_batch(self, images: Tensor) -> list[Detections]:
+        """The same for (B, 3, H, W)."""
+        height, width = images.shape[2:]
+        pad = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
+        padded = F.pad(images, pad) if any(pad) else images
+        outputs = self._run((padded * 255).to(self._device))
+        return [self._decode([o[i] for o in outputs], height, width) for i in range(len(images))]
+
+    def _decode(self, maps: list[Tensor], height: int, width: int) -> Detections:
+        heat, scale, offset, marks = maps
+        scores, cells = heat.flatten().topk(min(MOST, heat.numel()))
+        cells = cells[: int((scores >= self._threshold).sum())]
+        # One table per picture: from a GPU every copy waits for everything before it.
+        table = torch.cat([m.flatten(1)[:, cells] for m in (heat, scale, offset, marks)]).T.cpu().numpy()
+        row, column = np.divmod(cells.cpu().numpy(), heat.shape[2])
+        size = np.exp(table[:, [2, 1]]) * STRIDE  # the network says height before width
+        centre = (np.stack([column, row], 1) + table[:, [4, 3]] + 0.5) * STRIDE
+        low = centre - size / 2
+        points = table[:, 5:].reshape(-1, 5, 2)[:, :, ::-1] * size[:, None] + low[:, None]
+        edge = np.array([width, height], np.float32)
+        boxes = np.concatenate([low.clip(0, edge), (centre + size / 2).clip(0, edge)], 1)
+        found = Detections(boxes.astype(np.float32), table[:, 0].astype(np.float32), points.astype(np.float32))
+        return found.take(suppress(found.boxes, found.scores, OVERLAP))
