@@ -39,19 +39,14 @@ class Request:
 
 
 CODECS = ("h264", "hevc", "av1")
-QUALITIES = ("draft", "good", "best")
-
-# Encoder settings by codec: draft, good, best. x264's veryfast takes 21 ms of one core per frame of 1080p, medium 54.
-_QUALITY = {
-    "h264": (("26", "superfast"), ("19", "veryfast"), ("16", "medium")),
-    "hevc": (("29", "ultrafast"), ("22", "superfast"), ("19", "fast")),
-    "av1": (("40", "12"), ("28", "10"), ("22", "7")),
-}
-_X26X = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
-_PRESETS = {"h264": _X26X, "hevc": _X26X, "av1": [str(number) for number in range(14)]}
+# What a name means: CRF above or below the encoder's own default, and the preset. x264's veryfast takes 21 ms of one
+# core per frame of 1080p, medium 54.
+_QUALITY = {"draft": (7, "superfast"), "good": (0, "veryfast"), "best": (-3, "medium")}
+QUALITIES = tuple(_QUALITY)
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 _MOST_CRF = {"h264": 51, "hevc": 51, "av1": 63}
 
-_CONTAINERS = {  # by extension: codecs that it may hold, the default first
+_CONTAINERS = {  # by extension: codecs that it may hold
     ".mp4": CODECS,
     ".m4v": CODECS,
     ".mov": CODECS,
@@ -76,26 +71,25 @@ def encoding(quality: str, codec: str | None, target: Path) -> Encoding:
     codecs = _CONTAINERS.get(target.suffix.lower())
     if codecs is None:
         raise UsageError(f"{target}: can't write this kind of file", f"known are {known}", "choose one of them")
-    codec = codec or codecs[0]
-    if codec not in codecs:
+    if codec is not None and codec not in codecs:
         why = f"{target.suffix} takes {', '.join(codecs)}"
         raise UsageError(f"--codec {codec} doesn't go into {target.name}", why, "change one of the two")
-    if quality in QUALITIES:
-        crf, preset = _QUALITY[codec][QUALITIES.index(quality)]
-        return Encoding(codec, int(crf), preset)
+    if codec is None and len(codecs) == 1:
+        codec = codecs[0]
+    if quality in _QUALITY:
+        offset, preset = _QUALITY[quality]
+        return Encoding(codec, None, offset, preset)
     match = re.fullmatch(r"(\d{1,2})(?::(\w+))?", quality)
     if match is None:
         names = ", ".join(QUALITIES)
         raise UsageError(f"--quality {quality} is unknown", f"it is {names}, a CRF, or CRF:preset", "give one of these")
-    crf, preset = match[1], match[2] or _QUALITY[codec][1][1]
-    if not 1 <= int(crf) <= _MOST_CRF[codec]:
-        raise UsageError(
-            f"--quality {quality}: no such CRF", f"{codec} takes 1 to {_MOST_CRF[codec]}", "choose another"
-        )
-    if preset not in _PRESETS[codec]:
-        why = f"{codec} takes {' '.join(_PRESETS[codec])}"
-        raise UsageError(f"--quality {quality}: no such preset", why, "choose one of them")
-    return Encoding(codec, int(crf), preset)
+    most = _MOST_CRF[codec or "h264"]
+    if not 1 <= int(match[1]) <= most:
+        raise UsageError(f"--quality {quality}: no such CRF", f"{codec or 'the codec'} takes 1 to {most}", "give one")
+    preset = match[2] or _QUALITY["good"][1]
+    if preset not in PRESETS:
+        raise UsageError(f"--quality {quality}: no such preset", f"known are {' '.join(PRESETS)}", "choose one of them")
+    return Encoding(codec, int(match[1]), 0, preset)
 
 
 def moment(text: str) -> Moment:

@@ -57,11 +57,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """The encoder's settings, frozen for the job: all segments of a film must share them."""
+    """What the encoder is asked for. What is left open is settled by the source, once for the whole film."""
 
-    codec: str  # "h264", "hevc" or "av1"
-    crf: int
-    preset: str
+    codec: str | None  # "h264", "hevc" or "av1"; None: H.264, or HEVC where the source needs it
+    crf: int | None  # None: the encoder's default here
+    crf_offset: int  # added to that default
+    preset: str  # x264's names, for every encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +150,9 @@ class Plan:
 class AnalysisFacts:
     """ANALYSE: what was found in one chunk."""
 
-    detections: int
     tracklets: int
+    damaged: int  # frames that the decoder had to conceal
+    stages: dict[str, float]  # seconds by stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,11 @@ class RenderFacts:
     last_pts: int
     sha256: str
     bytes: int
-    treated: dict[str, int]  # face frames by what was done: "replaced", "covered", …
+    delay: int  # frames by which decoding runs ahead of showing
+    encoder: str  # codec, pixel format, CRF and preset, for people
+    treated: dict[str, int]  # face frames by treatment: "replace", "cover_small", …
+    failures: dict[str, int]  # face frames that were covered because replacing failed, by class of error
+    stages: dict[str, float]  # seconds by stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,9 @@ class PreparedWorker(Worker):
 
     def __init__(self, steps: Steps, threads: int) -> None:
         super().__init__(steps, threads)
-        steps.prepare(threads)
+        # What fails here fails again in the first order, which can tell.
+        with contextlib.suppress(Exception):
+            steps.prepare(threads)
 
 
 class LocalPool:
@@ -79,8 +81,8 @@ class LocalPool:
         self._error: BaseException | None = None
         self._up, self._closed = threading.Event(), threading.Event()
         # Sockets lie in here, and a socket's path may have 107 bytes: a long TMPDIR would not do.
-        self.folder = Path(tempfile.mkdtemp(prefix="veil-", dir="/tmp" if os.path.isdir("/tmp") else None))
-        threading.Thread(target=self._start, name="ray-start", daemon=True).start()
+        self._folder = Path(tempfile.mkdtemp(prefix="veil-", dir="/tmp" if os.path.isdir("/tmp") else None))
+        self._thread: threading.Thread | None = None
 
     def _start(self) -> None:
         try:
@@ -95,7 +97,7 @@ class LocalPool:
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
                 object_store_memory=_STORE_BYTES,
-                _temp_dir=str(self.folder),
+                _temp_dir=str(self._folder),
                 _node_ip_address="127.0.0.1",
             )
             names = {pid: processes.name_of(pid) for pid in processes.descendants()}
@@ -119,6 +121,9 @@ class LocalPool:
         """See Pool."""
         if self._up.is_set():
             return bool(self._idle)
+        if self._thread is None:  # only now: a command that finds nothing to do doesn't start Ray
+            self._thread = threading.Thread(target=self._start, name="ray-start", daemon=True)
+            self._thread.start()
         return unit.step in EARLY and self._early_order is None
 
     def submit(self, order: Order) -> None:
@@ -205,7 +210,7 @@ class LocalPool:
     def close(self) -> None:
         """Forget Ray and remove its folder. The caller ends the processes first (`processes.end_all`)."""
         self._closed.set()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _died(error: Exception) -> Failure:

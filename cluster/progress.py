@@ -65,22 +65,23 @@ class Lines:
 
     def __init__(self, out: TextIO, err: TextIO) -> None:
         self._out, self._err = out, err
-        self._pace, self._last = _Pace(), dict[str, tuple[Step, float]]()
+        self._pace, self._last = _Pace(), dict[str, tuple[tuple[Step, int] | None, float]]()
 
     def step(self, job: Job, step: Step, done: int, total: int, seconds: float) -> None:
         """See Listener."""
         fps, eta = self._pace.of(job, step, done, total, seconds)
-        last, now = self._last.get(job.name), time.monotonic()
-        if total == 1 and done == 0:
-            return  # a step without frames is told when it is over
-        over = total > 0 and done >= total and seconds > 0
-        if not over and last is not None and last[0] is step and now - last[1] < LINE_EVERY:
+        now = time.monotonic()
+        over = total > 0 and done >= total
+        before, then = self._last.get(job.name, (None, now))
+        if not over and now - then < LINE_EVERY:
+            self._last.setdefault(job.name, (None, now))
             return
-        self._last[job.name] = (step, now)
-        amount = f"{done}/{total} frames" if total else f"{done} frames"
-        text = "done" if over and total == 1 else amount
+        if over and before == (step, total):
+            return
+        self._last[job.name] = ((step, total) if over else None, now)
+        text = "done" if total == 1 else f"{done}/{total} frames" if total else f"{done} frames"
         text += f", {fps:.1f} fps" if fps and total != 1 else ""
-        text += f", {_clock(eta)} to go" if eta and not over else f", {seconds:.1f} s" if over else ""
+        text += f", {seconds:.1f} s" if over else f", {_clock(eta)} to go" if eta else ""
         self._say(f"{job.name}: {step}: {text}")
 
     def _say(self, text: str) -> None:

@@ -1,0 +1,222 @@
+"""The subcommands and their options. What they do stands in `swap`, `demo` and `pipeline.sheet`."""
+
+import functools
+import importlib.metadata
+import os
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster import cli, processes, report
+from cluster.config import Request, UsageError, moment, pool_settings
+from cluster.farm import FarmError
+from cluster.inputs import pairs
+from cluster.job import Veil
+from cluster.localray import LocalPool
+from cluster.progress import Voice, voice
+from cluster.steps import PipelineSteps
+from cluster.swap import Result, Swap, failure_text, report_path
+from pipeline import device as devices
+from pipeline.errors import DeviceError, PipelineError
+
+app = typer.Typer(
+    name="veilfarm",
+    help="Give every face in a video a face that belongs to nobody. Everything else stays as it is.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+class Codec(StrEnum):
+    """Video codecs of the output."""
+
+    H264 = "h264"
+    HEVC = "hevc"
+    AV1 = "av1"
+
+
+class Device(StrEnum):
+    """Where the work is done."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"veilfarm {importlib.metadata.version('veilfarm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+@app.command()
+def swap(
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="A video, several, or a folder of them.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The file to write; a folder for several videos or a folder.")
+    ],
+    veil: Annotated[Veil, typer.Option(help="What every face becomes: nobody's face, or a cover.")] = Veil.NOBODY,
+    seed_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Project key: the same person gets the same face in all jobs with this key."),
+    ] = None,
+    quality: Annotated[str, typer.Option(help="draft, good or best; or a CRF; or CRF:preset.")] = "good",
+    codec: Annotated[
+        Codec | None, typer.Option(help="Video codec. Default: h264, or hevc where the source is HDR or has 12 bits.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="First moment of the output: seconds, [H:]MM:SS.mmm, or a frame: 120f.")
+    ] = None,
+    stop: Annotated[str | None, typer.Option("--to", help="Moment at which the output ends; not part of it.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes. Default: one per core.")] = None,
+    device: Annotated[Device, typer.Option(help="auto takes a CUDA device where there is one.")] = Device.AUTO,
+    as_json: Annotated[bool, typer.Option("--json", help="Tell progress and results as JSON lines on stdout.")] = False,
+    report_file: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="The report. Default: OUT.report.json.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
+    work: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for the work data. Default: beside the output.")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show stacks and the noise of libraries.")] = False,
+) -> int:
+    """Give every face in the videos a face that belongs to nobody."""
+    request = Request(
+        inputs=tuple(inputs),
+        output=output,
+        veil=veil,
+        seed_key=seed_key,
+        quality=quality,
+        codec=codec and codec.value,
+        start=moment(start) if start is not None else None,
+        stop=moment(stop) if stop is not None else None,
+        workers=workers,
+        device=device.value,
+        report=report_file,
+        overwrite=overwrite,
+        resume=resume,
+        work=work,
+    )
+    return run_swap(request, as_json, debug)
+
+
+def run_swap(request: Request, as_json: bool, debug: bool) -> int:
+    """Do it, tell how it goes, and leave no process behind. Returns the exit code."""
+    if not debug:
+        _hush()
+    speaker = voice(as_json)
+    try:
+        films = pairs(request.inputs, request.output)
+        if request.report is not None and len(films) > 1:
+            raise UsageError("--report is for one video", f"here are {len(films)}", "leave it out: each gets its own")
+        device, gpus = devices.choose(request.device)
+    except PipelineError as error:
+        code = cli.FAILED if isinstance(error, DeviceError) else cli.REFUSED
+        speaker.close()
+        speaker.error(str(error), exit=code)
+        return code
+    job = Swap(request, films, device, _models())
+    processes.adopt_orphans()
+    pool = LocalPool(PipelineSteps(), pool_settings(request.workers, device, gpus))
+    results: list[Result] = []
+    try:
+        for result in job.run(pool, speaker):
+            results.append(result)
+            _tell(result, request, speaker, debug)
+    except PipelineError as error:
+        speaker.error(str(error), exit=cli.REFUSED)
+        return cli.REFUSED
+    except FarmError as error:
+        processes.end_all()
+        _tell_left(job, speaker, f"the farm stopped; {error}", cli.FAILED)
+        return cli.FAILED
+    except cli.Interrupted:
+        processes.end_all()
+        _tell_left(job, speaker, "interrupted", cli.INTERRUPTED)
+        return cli.INTERRUPTED
+    finally:
+        processes.end_all()
+        pool.close()
+        speaker.close()
+    return _sum_up(results, speaker, job)
+
+
+def _hush() -> None:
+    """Libraries write to file descriptor 2 as they please, Ray's servers to their last breath. People read sys.stderr,
+    which gets a descriptor of its own."""
+    sys.stderr.flush()
+    own = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    sys.stderr = os.fdopen(own, "w", buffering=1, encoding="utf-8", errors="replace")
+
+
+@functools.cache
+def _models() -> tuple[dict[str, str], ...]:
+    from pipeline.models.weights import catalogue
+
+    return tuple({"name": f.name, "sha256": f.sha256, "licence": f.licence} for f in catalogue().values())
+
+
+def _tell(result: Result, request: Request, speaker: Voice, debug: bool) -> None:
+    if result.failure is not None:
+        if debug and result.failure.trace:
+            print(result.failure.trace, file=sys.stderr)
+        speaker.error(
+            failure_text(result), job=result.pair.source.name, cause=result.failure.cause, exit=result.exit_code
+        )
+        return
+    assert result.report is not None
+    path = report_path(request, result.pair.target)
+    text = report.line(result.report)
+    if result.skipped:
+        text += "; done before"
+    else:
+        fps = result.report["frames"]["out"] / result.report["seconds"]
+        text += f"; {result.report['seconds']:.1f} s ({fps:.1f} fps); the work data is deleted; report: {path}"
+    speaker.result(text, output=str(result.pair.target), report=str(path), skipped=result.skipped)
+
+
+def _tell_left(job: Swap, speaker: Voice, what: str, code: int) -> None:
+    """The command ends too early: say what is left, how to go on, and how to get rid of it."""
+    left = job.abandon()
+    again = [each for each in sys.argv[1:] if each != "--resume"]
+    text = what
+    if left:
+        folders = " ".join(shlex.quote(str(path)) for path in left)
+        size = sum(f.stat().st_size for path in left for f in path.rglob("*") if f.is_file()) / 1e6
+        text += f"; go on with: {shlex.join(['veilfarm', *again, '--resume'])}"
+        text += f"; or remove the work data ({size:.0f} MB, it shows faces) with: rm -r {folders}"
+    speaker.close()
+    speaker.error(text, exit=code, work=[str(path) for path in left])
+
+
+def _sum_up(results: list[Result], speaker: Voice, job: Swap) -> int:
+    """The exit code, and a last line when there was more than one film."""
+    codes = [result.exit_code for result in results]
+    failed, refused = codes.count(cli.FAILED), codes.count(cli.REFUSED)
+    if len(results) > 1:
+        text = f"{len(results)} videos: {codes.count(cli.DONE)} done, {failed} failed, {refused} refused"
+        speaker.notice(text)
+    left = job.abandon()
+    if left:
+        folders = " ".join(shlex.quote(str(path)) for path in left)
+        speaker.notice(f"work data is left for --resume; remove it with: rm -r {folders}")
+    return cli.FAILED if failed else cli.REFUSED if refused else cli.DONE

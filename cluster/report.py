@@ -1,0 +1,167 @@
+"""The report of a finished job: what went in, what came out, and what was done to every face. docs/report.schema.json
+says what each field means. It names no person and holds no secret: identities are public seed ids."""
+
+import importlib.metadata
+import json
+import platform
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cluster import records
+from cluster.job import (
+    PER_CHUNK,
+    AnalysisFacts,
+    IndexFacts,
+    LinkFacts,
+    Plan,
+    RenderFacts,
+    SourceFacts,
+    Step,
+    StitchFacts,
+    TrackFacts,
+)
+from cluster.ledger import Ledger, Unit
+
+VERSION = 1
+PACKAGES = ("veilfarm", "ray", "torch", "numpy", "av", "onnxruntime", "imageio-ffmpeg")
+
+
+def build(ledger: Ledger, wall: dict[Step, float], models: Iterable[dict[str, str]]) -> dict[str, Any]:
+    """The report of a job whose steps are all done. `wall`: seconds by step, of this run of the command; steps that an
+    earlier run did count the seconds that their workers took."""
+    spec, plan = ledger.spec(), ledger.facts(Plan)
+    source, index, film = ledger.facts(SourceFacts), ledger.facts(IndexFacts), ledger.facts(StitchFacts)
+    linked = ledger.facts(LinkFacts)
+    analyses = [ledger.facts(AnalysisFacts, chunk.index) for chunk in plan.chunks]
+    rendered = [ledger.facts(RenderFacts, chunk.index) for chunk in plan.chunks]
+    return {
+        "version": VERSION,
+        "job": ledger.job_id,
+        "source": {"path": str(spec.source.path), "bytes": spec.source.bytes, **records.plain(source)},
+        "output": {"path": str(spec.target), "bytes": film.bytes, "sha256": film.sha256},
+        "settings": {
+            "veil": spec.veil.value,
+            "encoder": rendered[0].encoder,
+            "from": records.plain(spec.start),
+            "to": records.plain(spec.stop),
+            "device": spec.device,
+            "project_key": spec.key_fingerprint,
+        },
+        "versions": _versions(),
+        "models": list(models),
+        "frames": {
+            "source": index.frames,
+            "first": plan.first,
+            "last": plan.last,
+            "in": film.frames_in,
+            "out": film.frames_out,
+            "damaged": sum(each.damaged for each in analyses),
+        },
+        "pts_equal": film.pts_equal,
+        "audio_equal": film.audio_equal,
+        "streams_lost": list(film.streams_lost),
+        "stripped": list(film.stripped),
+        "chunks": _chunks(plan, rendered),
+        "people": [{"person": n, "identity": linked.identities.get(str(n))} for n in range(linked.people)],
+        "tracks": [_track(track) for track in linked.tracks],
+        "faces": _faces(rendered),
+        "steps": _steps(ledger, plan, index, wall),
+        "work_deleted": False,
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    for name in PACKAGES:
+        found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _chunks(plan: Plan, rendered: list[RenderFacts]) -> list[dict[str, Any]]:
+    return [
+        {"index": c.index, "first": c.start, "last": c.stop, "bytes": r.bytes, "sha256": r.sha256}
+        for c, r in zip(plan.chunks, rendered, strict=True)
+    ]
+
+
+def _track(track: TrackFacts) -> dict[str, Any]:
+    replaced = track.treatments.get("replace", 0)
+    return {
+        "id": track.id,
+        "person": track.person,
+        "first": track.first,
+        "last": track.last,
+        "frames": track.frames,
+        "size": [track.smallest, track.largest],
+        "replaced": replaced,
+        "covered": track.frames - replaced,
+        "why_covered": {name: count for name, count in track.treatments.items() if name != "replace"},
+    }
+
+
+def _faces(rendered: list[RenderFacts]) -> dict[str, Any]:
+    treated: Counter[str] = Counter()
+    failures: Counter[str] = Counter()
+    for each in rendered:
+        treated.update(each.treated)
+        failures.update(each.failures)
+    replaced = treated.pop("replace", 0)
+    return {
+        "replaced": replaced,
+        "covered": treated.total(),
+        "why_covered": dict(sorted(treated.items())),
+        "failures": dict(sorted(failures.items())),
+    }
+
+
+def _steps(ledger: Ledger, plan: Plan, index: IndexFacts, wall: dict[Step, float]) -> dict[str, Any]:
+    found = {}
+    for step in Step:
+        units = [Unit(step, c.index) for c in plan.chunks] if step in PER_CHUNK else [Unit(step)]
+        worker = sum(done.seconds for unit in units if (done := ledger.done(unit)))
+        frames = index.frames if step is Step.INDEX else plan.frames if step in PER_CHUNK else None
+        seconds = wall.get(step) or worker
+        fps = round(frames / seconds, 2) if frames and seconds else None
+        facts = {"seconds": round(seconds, 3), "worker_seconds": round(worker, 3), "frames": frames, "fps": fps}
+        found[step.value] = facts | {"stages": _stages(ledger, units)}
+    return found
+
+
+def _stages(ledger: Ledger, units: list[Unit]) -> dict[str, float]:
+    total: Counter[str] = Counter()
+    for unit in units:
+        done = ledger.done(unit)
+        if done is not None and isinstance(done.facts, AnalysisFacts | RenderFacts):
+            total.update({name: round(seconds, 3) for name, seconds in done.facts.stages.items()})
+    return {name: round(seconds, 3) for name, seconds in total.items()}
+
+
+def write(report: dict[str, Any], path: Path) -> None:
+    """Raises OSError. Never leaves half a file."""
+    temp = path.with_name(f".{path.name}.part")
+    try:
+        temp.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temp.replace(path)
+    finally:
+        temp.unlink(missing_ok=True)
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """A report that an earlier run wrote; None where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.get("version") == VERSION else None
+
+
+def line(report: dict[str, Any]) -> str:
+    """What a person wants to know first."""
+    faces, frames, people = report["faces"], report["frames"]["out"], len(report["people"])
+    if not report["tracks"]:
+        return f"{report['output']['path']}: {frames} frames, no face was found"
+    who = "1 person" if people == 1 else f"{people} people"
+    what = f"{faces['replaced']} faces replaced, {faces['covered']} covered"
+    return f"{report['output']['path']}: {frames} frames, {who}, {what}"

@@ -1,0 +1,291 @@
+"""The steps of a job as calls into the pipeline. The farm's only file that knows the pipeline's types.
+
+Networks are imported and loaded where they are used, once per process: the command itself never loads one.
+"""
+
+import dataclasses
+import functools
+import hashlib
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from cluster import records
+from cluster.job import (
+    AnalysisFacts,
+    ChunkRecord,
+    Encoding,
+    IndexFacts,
+    JobSpec,
+    LinkFacts,
+    Moment,
+    Plan,
+    RenderFacts,
+    SourceFacts,
+    StitchFacts,
+    StreamRecord,
+    TrackFacts,
+    source_of,
+)
+from cluster.workers import Setup, Tick
+from pipeline.errors import InputError, VerifyError
+
+_LONGEST_CHUNK = 12  # seconds; a chunk is what a crash costs, and what a worker holds landmarks of
+_SHORTEST_CHUNK = 1
+_ROUNDS = 2  # every worker gets at least this many chunks, so that one slow chunk doesn't keep the others waiting
+
+
+def chunk_seconds(duration: Fraction, sharers: int) -> Fraction:
+    """The length to aim at: as long as may be, yet the same number of chunks for each worker."""
+    rounds = max(_ROUNDS, -(-duration // (sharers * _LONGEST_CHUNK)))
+    return max(Fraction(_SHORTEST_CHUNK), duration / (sharers * rounds))
+
+
+class PipelineSteps:
+    """Steps, as `workers` declares them. Holds nothing, so that it can be sent to any process."""
+
+    def prepare(self, threads: int) -> None:
+        """Import and load what the first chunk needs, while the film is still being indexed."""
+        import torch
+
+        torch.set_num_threads(threads)
+        _eyes("cpu" if not torch.cuda.is_available() else "cuda", threads)
+        import pipeline.render  # noqa: F401
+
+    def ingest(self, spec: JobSpec, into: Path) -> SourceFacts:
+        """See Steps."""
+        from pipeline import video
+
+        info = video.ingest(spec.source.path, into)
+        path = info.path.relative_to(into) if info.path.is_relative_to(into) else info.path
+        (into / "info.json").write_bytes(records.dumps(dataclasses.replace(info, path=path)))
+        with open(spec.source.path, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        layout = info.layout
+        return SourceFacts(
+            sha256=sha256,
+            container=info.format,
+            codec=info.codec,
+            pix_fmt=info.source_pix_fmt,
+            width=layout.width,
+            height=layout.height,
+            rotation=layout.rotation,
+            frame_rate=info.average_rate,
+            streams=tuple(StreamRecord(s.index, s.kind, s.codec, s.language) for s in info.streams),
+        )
+
+    def index(self, setup: Setup, into: Path, tick: Tick) -> IndexFacts:
+        """See Steps."""
+        from pipeline import video
+
+        index = video.index(_info(setup.film), tick, setup.threads)
+        index.save(into / "index.npz")
+        return IndexFacts(len(index), index.seconds(), len(index.cuts) + 1, index.damaged)
+
+    def plan(self, setup: Setup, sharers: int) -> Plan:
+        """See Steps. Raises InputError when no frame lies in the range."""
+        from pipeline import chunk
+
+        index = _index(setup.index)
+        first, last = _range(index, setup.spec.start, setup.spec.stop)
+        target = chunk_seconds(index.seconds(first, last), sharers)
+        chunks = chunk.plan(index, target=target, first=first, last=last)
+        return Plan(first, last, tuple(ChunkRecord(*dataclasses.astuple(each)) for each in chunks))
+
+    def analyse(self, setup: Setup, chunk: ChunkRecord, into: Path, tick: Tick) -> AnalysisFacts:
+        """See Steps."""
+        import torch
+
+        from pipeline import analyse
+
+        found = analyse.analyse(
+            _info(setup.film),
+            _index(setup.index),
+            _chunk(chunk),
+            device=torch.device(setup.spec.device),
+            threads=setup.threads,
+            progress=_adding(tick),
+            eyes=_eyes(setup.spec.device, setup.threads),
+        )
+        found.save(into)
+        return AnalysisFacts(len(found.tracklets), len(found.damaged), found.seconds)
+
+    def link(self, setup: Setup, plan: Plan, analyses: tuple[Path, ...], into: Path) -> LinkFacts:
+        """See Steps."""
+        from pipeline import link
+        from pipeline.analyse import ChunkAnalysis
+        from pipeline.identity import choose
+
+        loaded = [ChunkAnalysis.load(folder, meshes=False) for folder in analyses]
+        linked = link.link(
+            loaded,
+            _index(setup.index),
+            veil=setup.spec.veil.value,
+            secret=setup.secret.read_bytes(),
+            model=_model(),
+            steady=setup.spec.key_fingerprint is not None,
+            choose=choose,
+        )
+        linked.save(into / "linked.npz")
+        identities = {str(p.id): p.identity.name for p in linked.people if p.identity is not None}
+        return LinkFacts(len(linked.people), identities, tuple(_track_facts(track) for track in linked.tracks))
+
+    def render(
+        self, setup: Setup, chunk: ChunkRecord, analysis: Path, linked: Path, into: Path, tick: Tick
+    ) -> RenderFacts:
+        """See Steps. `render` has decoded the segment again when it returns."""
+        import torch
+
+        from pipeline import render
+        from pipeline.analyse import ChunkAnalysis
+        from pipeline.link import Linked
+
+        info, index = _info(setup.film), _index(setup.index)
+        settings = encoder_settings(info, setup.spec.encoding)
+        segment, counts = render.render(
+            info,
+            index,
+            _chunk(chunk),
+            ChunkAnalysis.load(analysis, meshes=True),
+            Linked.load(linked / "linked.npz"),
+            _model(),
+            settings,
+            into / "segment.nut",
+            device=torch.device(setup.spec.device),
+            threads=setup.threads,
+            progress=_adding(tick),
+        )
+        return RenderFacts(
+            segment=segment.path.name,
+            frames=segment.frames,
+            first_pts=segment.first_pts,
+            last_pts=segment.last_pts,
+            sha256=segment.sha256,
+            bytes=segment.bytes,
+            delay=segment.delay,
+            encoder=f"{settings.codec} {settings.pix_fmt} CRF {settings.crf} {settings.preset}",
+            treated={name.lower(): count for name, count in counts.treated.items()},
+            failures=counts.failures,
+            stages=counts.seconds,
+        )
+
+    def stitch(
+        self, setup: Setup, plan: Plan, segments: tuple[tuple[Path, RenderFacts], ...], target: Path
+    ) -> StitchFacts:
+        """See Steps. Raises VerifyError when it isn't the source's film, frame for frame, or the source has changed."""
+        from pipeline import stitch
+        from pipeline.encode import Segment
+
+        info, index = _info(setup.film), _index(setup.index)
+        parts = [
+            Segment(path, number, f.frames, f.first_pts, f.last_pts, f.sha256, f.bytes, f.delay)
+            for number, (path, f) in enumerate(segments)
+        ]
+        stitch.stitch(info, index, parts, target, first=plan.first, last=plan.last)
+        found = stitch.compare(info, target, index, plan.first, plan.last)
+        if source_of(setup.spec.source.path) != setup.spec.source:
+            raise VerifyError(f"{setup.spec.source.path} changed while it was worked on", "", "run again")
+        if not found.pts_equal:
+            raise VerifyError(f"{target.name} has other frame times than its source", "", "report this film")
+        if not found.audio_equal:
+            raise VerifyError(f"{target.name} has other audio than its source", "", "report this film")
+        with open(target, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return StitchFacts(
+            sha256=sha256,
+            bytes=target.stat().st_size,
+            frames_in=found.frames_in,
+            frames_out=found.frames_out,
+            pts_equal=found.pts_equal,
+            audio_equal=found.audio_equal,
+            streams_lost=found.streams_lost,
+            stripped=found.stripped,
+        )
+
+
+def encoder_settings(info: Any, wanted: Encoding) -> Any:
+    """The encoder's settings for this source; the same for all of its chunks."""
+    from pipeline.encode import EncoderSettings
+
+    settings = EncoderSettings.for_source(info, wanted.codec, wanted.crf, wanted.preset)  # type: ignore[arg-type]
+    return dataclasses.replace(settings, crf=settings.crf + wanted.crf_offset)
+
+
+def _adding(tick: Tick) -> Tick:
+    """The pipeline tells how many frames it has just done; the farm wants their sum."""
+    total = 0
+
+    def add(frames: int) -> None:
+        nonlocal total
+        total += frames
+        tick(total)
+
+    return add
+
+
+def _chunk(record: ChunkRecord) -> Any:
+    from pipeline.chunk import Chunk
+
+    return Chunk(*dataclasses.astuple(record))
+
+
+def _range(index: Any, start: Moment | None, stop: Moment | None) -> tuple[int, int]:
+    from pipeline.chunk import frame_range
+
+    first, last = frame_range(index, start.seconds if start else None, stop.seconds if stop else None)
+    if start is not None and start.frame is not None:
+        first = start.frame
+    if stop is not None and stop.frame is not None:
+        last = min(stop.frame, last)
+    if first >= last:
+        why = f"the film has {len(index)} frames, and the range is [{first}, {last})"
+        raise InputError("no frame lies between --from and --to", why, "give a range inside the film")
+    return first, last
+
+
+def _track_facts(track: Any) -> TrackFacts:
+    from pipeline.track import Treatment
+
+    sides = (track.boxes[:, 2:] - track.boxes[:, :2]).max(1)
+    counts = {t.name.lower(): int((track.treatment == t).sum()) for t in Treatment}
+    return TrackFacts(
+        id=int(track.id),
+        person=int(track.person),
+        first=int(track.frames[0]),
+        last=int(track.frames[-1]) + 1,
+        frames=len(track.frames),
+        smallest=round(float(sides.min())),
+        largest=round(float(sides.max())),
+        treatments={name: count for name, count in counts.items() if count},
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _info(film: Path) -> Any:
+    from pipeline.facts import VideoInfo
+
+    info = records.loads(VideoInfo, (film / "info.json").read_bytes())
+    return info if info.path.is_absolute() else dataclasses.replace(info, path=film / info.path)
+
+
+@functools.lru_cache(maxsize=4)
+def _index(folder: Path) -> Any:
+    from pipeline.facts import FrameIndex
+
+    return FrameIndex.load(folder / "index.npz")
+
+
+@functools.lru_cache(maxsize=1)
+def _eyes(device: str, threads: int) -> Any:
+    import torch
+
+    from pipeline.analyse import Eyes
+
+    return Eyes.load(torch.device(device), threads)
+
+
+@functools.lru_cache(maxsize=1)
+def _model() -> Any:
+    from pipeline import identity
+
+    return identity.load()

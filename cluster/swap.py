@@ -1,0 +1,255 @@
+"""`veilfarm swap` without the command line: prepare each film's job, let the farm do it, publish what is finished."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cluster import report
+from cluster.config import Request, UsageError, encoding, project_key
+from cluster.farm import Ended, Farm, Job, Pool
+from cluster.inputs import Pair, check_target, check_writable
+from cluster.job import Failure, JobSpec, source_of
+from cluster.ledger import Ledger, secret_in
+from cluster.progress import Voice
+from cluster.records import BadRecord
+from cluster.workers import failure_of, unfinished
+from pipeline.errors import OutputError, PipelineError
+from storage.folder import FolderStore
+from storage.objects import StoreError
+
+REFUSED = frozenset({"UsageError", "InputError", "NotAVideo", "Truncated", "Unsupported"})
+"""Causes that mean: what was asked for can't be done. Exit code 2; everything else that fails is 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one film."""
+
+    pair: Pair
+    failure: Failure | None = None
+    report: dict[str, Any] | None = None
+    skipped: bool = False  # an earlier run had finished it
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 failed, 2 refused."""
+        if self.failure is None:
+            return 0
+        return 2 if self.failure.cause in REFUSED else 1
+
+
+@dataclass(slots=True)
+class _Open:
+    """A job that was prepared: its film, its work folder, and the lock on it."""
+
+    pair: Pair
+    target: Path  # absolute
+    root: Path
+    lock: int
+    job: Job
+    begun: float = field(default_factory=time.perf_counter)
+
+
+class Swap:
+    """One run of the command."""
+
+    def __init__(self, request: Request, pairs: Sequence[Pair], device: str, models: Sequence[dict[str, str]]) -> None:
+        self._request, self._pairs, self._device, self._models = request, pairs, device, models
+        self._open: dict[str, _Open] = {}
+        self._early: list[Result] = []
+        self._key: str | None = None
+        self._left: list[Path] = []  # work folders that exist
+
+    def run(self, pool: Pool, voice: Voice) -> Iterator[Result]:
+        """Every film's result, as it comes. Raises UsageError, FarmError."""
+        if self._request.seed_key is not None:
+            self._key, warning = project_key(self._request.seed_key)
+            if warning:
+                voice.notice(warning)
+        for ended in Farm(pool, voice).run(self._jobs(voice)):
+            yield from self._drain()
+            yield self._finish(ended, voice)
+        yield from self._drain()
+
+    def _drain(self) -> Iterator[Result]:
+        while self._early:
+            yield self._early.pop(0)
+
+    def _jobs(self, voice: Voice) -> Iterator[Job]:
+        """Jobs, each prepared when the farm has room for it. What needs no farm goes to `_early`."""
+        sources = [pair.source for pair in self._pairs]
+        for pair in self._pairs:
+            try:
+                if pair.refused is not None:
+                    raise pair.refused
+                check_target(pair, sources, self._request)
+                done = self._done_before(pair)
+                if done is not None:
+                    self._early.append(Result(pair, None, done, skipped=True))
+                    continue
+                opened = self._prepare(pair, voice)
+            except (PipelineError, StoreError, OSError) as error:
+                self._early.append(Result(pair, failure_of(error)))
+                continue
+            self._open[opened.job.ledger.job_id] = opened
+            yield opened.job
+
+    def _done_before(self, pair: Pair) -> dict[str, Any] | None:
+        """The report of a run that finished this very film. Only --resume asks; another file there is an error."""
+        if not (self._request.resume and pair.target.exists()) or self._request.overwrite:
+            return None
+        found = report.read(report_path(self._request, pair.target))
+        source = source_of(pair.source)
+        if found and (found["source"]["path"], found["source"]["bytes"]) == (str(source.path), source.bytes):
+            with open(pair.target, "rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() == found["output"]["sha256"]:
+                    return found
+        raise UsageError(f"{pair.target} exists", "no report says that it is this film's", "give --overwrite")
+
+    def _prepare(self, pair: Pair, voice: Voice) -> _Open:
+        request = self._request
+        spec = JobSpec(
+            source=source_of(pair.source),
+            target=pair.target.resolve(),
+            veil=request.veil,
+            encoding=encoding(request.quality, request.codec, pair.target),
+            start=request.start,
+            stop=request.stop,
+            device=self._device,
+            key_fingerprint=self._key,
+        )
+        root = work_folder(request, spec.target)
+        check_writable(root.parent)
+        lock = _locked(root)
+        ledger = self._ledger(spec, root, voice)
+        self._left.append(root)
+        secret = request.seed_key.resolve() if request.seed_key else secret_in(root)
+        return _Open(pair, spec.target, root, lock, Job(pair.source.name, root, ledger, secret))
+
+    def _ledger(self, spec: JobSpec, root: Path, voice: Voice) -> Ledger:
+        """The job to go on with, or a new one. What an earlier run left is used by --resume only, and else removed."""
+        if self._request.resume:
+            store = FolderStore(root)
+            for ledger in Ledger.found_in(store):
+                with contextlib.suppress(BadRecord):
+                    if ledger.spec() == spec:
+                        return ledger
+                why = "the source or the options are not the same as before"
+                todo = f"give the same ones, or leave out --resume to begin anew (this removes {root})"
+                raise UsageError(f"can't go on with {spec.source.path.name}", why, todo)
+            voice.notice(f"{spec.source.path.name}: nothing to resume; it begins anew")
+        elif any(root.joinpath("jobs").glob("*")):
+            voice.notice(
+                f"{spec.source.path.name}: removed what an interrupted run had left; --resume would have used it"
+            )
+        _empty(root)
+        return Ledger.create(FolderStore(root), spec)
+
+    def _finish(self, ended: Ended, voice: Voice) -> Result:
+        opened = self._open.pop(ended.job.ledger.job_id)
+        try:
+            failure, found = ended.failure, None
+            if failure is None:
+                try:
+                    found = self._publish(opened, ended)
+                except (PipelineError, StoreError, OSError) as error:
+                    failure = failure_of(error)
+            if failure is not None and failure.cause in REFUSED:
+                self._remove(opened)
+            return Result(opened.pair, failure, found)
+        finally:
+            unfinished(opened.target).unlink(missing_ok=True)
+            os.close(opened.lock)
+
+    def abandon(self) -> list[Path]:
+        """The command ends before its films do: nothing half-written stays. Returns the work folders that --resume can
+        go on with. Whoever writes must be gone."""
+        for opened in self._open.values():
+            unfinished(opened.target).unlink(missing_ok=True)
+        return self._left
+
+    def _publish(self, opened: _Open, ended: Ended) -> dict[str, Any]:
+        """Give the film its name, delete the work, write the report: in this order, so that the report is true."""
+        found = report.build(opened.job.ledger, ended.seconds, self._models)
+        found["seconds"] = round(time.perf_counter() - opened.begun, 3)
+        publish(unfinished(opened.target), opened.target, self._request.overwrite)
+        self._remove(opened)
+        found["work_deleted"] = not opened.root.exists()
+        path = report_path(self._request, opened.target)
+        try:
+            report.write(found, path)
+        except OSError as error:
+            raise OutputError(f"the film is finished, but its report is not: {path}", error.strerror or "") from error
+        return found
+
+    def _remove(self, opened: _Open) -> None:
+        shutil.rmtree(opened.root, ignore_errors=True)
+        if opened.root in self._left:
+            self._left.remove(opened.root)
+
+
+def publish(temp: Path, target: Path, overwrite: bool) -> None:
+    """The last step: the finished file gets its name, at once and as a whole. Raises UsageError when the name was taken
+    meanwhile."""
+    with open(temp, "rb") as file:
+        os.fsync(file.fileno())
+    if overwrite:
+        os.replace(temp, target)
+        return
+    try:
+        os.link(temp, target)
+    except FileExistsError as error:
+        raise UsageError(f"{target} exists", "it came up during the work", "give --resume --overwrite") from error
+    except OSError:  # a file system without hard links
+        if target.exists():
+            raise UsageError(f"{target} exists", "it came up during the work", "give --resume --overwrite") from None
+        os.replace(temp, target)
+        return
+    temp.unlink()
+
+
+def work_folder(request: Request, target: Path) -> Path:
+    """Where a job's state lies: beside its output, where there must be room anyway, or below --work."""
+    if request.work is None:
+        return target.with_name(f".{target.name}.veilfarm")
+    name = hashlib.sha256(str(target).encode()).hexdigest()[:12]
+    return request.work.resolve() / f"{target.name}-{name}.veilfarm"
+
+
+def report_path(request: Request, target: Path) -> Path:
+    """Beside the output, unless the user says otherwise."""
+    return request.report or target.with_name(f"{target.name}.report.json")
+
+
+def _locked(root: Path) -> int:
+    """An open lock on the work folder, which ends with this process. Raises UsageError when another run holds it."""
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(root / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise UsageError(f"another run is at work in {root}", "", "wait for it, or choose another -o") from error
+    return lock
+
+
+def _empty(root: Path) -> None:
+    for entry in root.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != "lock":
+            entry.unlink()
+
+
+def failure_text(result: Result) -> str:
+    """One line for a person: which film, what, why, what to do."""
+    assert result.failure is not None
+    text = result.failure.line
+    return text if result.pair.source.name in text else f"{result.pair.source}: {text}"
