@@ -1,7 +1,4 @@
-"""The command `veilfarm`: its entry point, and what holds for every subcommand: signals, exit codes, one-line errors.
-
-0 done, 1 failed, 2 usage or input, 130 interrupted.
-"""
+"""The command `veilfarm`: its entry point, and what holds for all subcommands: signals, exit codes, one-line errors."""
 
 import os
 import signal
@@ -10,11 +7,7 @@ import traceback
 from types import FrameType
 from typing import TextIO
 
-DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
-
-
-class Interrupted(BaseException):
-    """Ctrl-C, or somebody asked this process to end. No `except Exception` swallows it."""
+from cluster.exits import DONE, FAILED, INTERRUPTED, REFUSED, Interrupted
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from cluster import cli, processes, report
+from cluster import exits, processes, report
 from cluster.config import Request, UsageError, moment, pool_settings
 from cluster.farm import FarmError
 from cluster.inputs import pairs
@@ -127,7 +127,7 @@ def run_swap(request: Request, as_json: bool, debug: bool) -> int:
             raise UsageError("--report is for one video", f"here are {len(films)}", "leave it out: each gets its own")
         device, gpus = devices.choose(request.device)
     except PipelineError as error:
-        code = cli.FAILED if isinstance(error, DeviceError) else cli.REFUSED
+        code = exits.FAILED if isinstance(error, DeviceError) else exits.REFUSED
         speaker.close()
         speaker.error(str(error), exit=code)
         return code
@@ -140,16 +140,16 @@ def run_swap(request: Request, as_json: bool, debug: bool) -> int:
             results.append(result)
             _tell(result, request, speaker, debug)
     except PipelineError as error:
-        speaker.error(str(error), exit=cli.REFUSED)
-        return cli.REFUSED
+        speaker.error(str(error), exit=exits.REFUSED)
+        return exits.REFUSED
     except FarmError as error:
         processes.end_all()
-        _tell_left(job, speaker, f"the farm stopped; {error}", cli.FAILED)
-        return cli.FAILED
-    except cli.Interrupted:
+        _tell_left(job, speaker, f"the farm stopped; {error}", exits.FAILED)
+        return exits.FAILED
+    except exits.Interrupted:
         processes.end_all()
-        _tell_left(job, speaker, "interrupted", cli.INTERRUPTED)
-        return cli.INTERRUPTED
+        _tell_left(job, speaker, "interrupted", exits.INTERRUPTED)
+        return exits.INTERRUPTED
     finally:
         processes.end_all()
         pool.close()
@@ -211,12 +211,12 @@ def _tell_left(job: Swap, speaker: Voice, what: str, code: int) -> None:
 def _sum_up(results: list[Result], speaker: Voice, job: Swap) -> int:
     """The exit code, and a last line when there was more than one film."""
     codes = [result.exit_code for result in results]
-    failed, refused = codes.count(cli.FAILED), codes.count(cli.REFUSED)
+    failed, refused = codes.count(exits.FAILED), codes.count(exits.REFUSED)
     if len(results) > 1:
-        text = f"{len(results)} videos: {codes.count(cli.DONE)} done, {failed} failed, {refused} refused"
+        text = f"{len(results)} videos: {codes.count(exits.DONE)} done, {failed} failed, {refused} refused"
         speaker.notice(text)
     left = job.abandon()
     if left:
         folders = " ".join(shlex.quote(str(path)) for path in left)
         speaker.notice(f"work data is left for --resume; remove it with: rm -r {folders}")
-    return cli.FAILED if failed else cli.REFUSED if refused else cli.DONE
+    return exits.FAILED if failed else exits.REFUSED if refused else exits.DONE

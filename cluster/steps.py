@@ -28,6 +28,7 @@ from cluster.job import (
     source_of,
 )
 from cluster.workers import Setup, Tick
+from pipeline import device
 from pipeline.errors import InputError, VerifyError
 
 _LONGEST_CHUNK = 12  # seconds; a chunk is what a crash costs, and what a worker holds landmarks of
@@ -46,10 +47,8 @@ class PipelineSteps:
 
     def prepare(self, threads: int) -> None:
         """Import and load what the first chunk needs, while the film is still being indexed."""
-        import torch
-
-        torch.set_num_threads(threads)
-        _eyes("cpu" if not torch.cuda.is_available() else "cuda", threads)
+        device.limit_threads(threads)
+        _eyes(device.choose("auto")[0], threads)
         import pipeline.render  # noqa: F401
 
     def ingest(self, spec: JobSpec, into: Path) -> SourceFacts:
@@ -94,15 +93,13 @@ class PipelineSteps:
 
     def analyse(self, setup: Setup, chunk: ChunkRecord, into: Path, tick: Tick) -> AnalysisFacts:
         """See Steps."""
-        import torch
-
         from pipeline import analyse
 
         found = analyse.analyse(
             _info(setup.film),
             _index(setup.index),
             _chunk(chunk),
-            device=torch.device(setup.spec.device),
+            device=device.named(setup.spec.device),
             threads=setup.threads,
             progress=_adding(tick),
             eyes=_eyes(setup.spec.device, setup.threads),
@@ -114,7 +111,7 @@ class PipelineSteps:
         """See Steps."""
         from pipeline import link
         from pipeline.analyse import ChunkAnalysis
-        from pipeline.identity import choose
+        from pipeline.choose import choose
 
         loaded = [ChunkAnalysis.load(folder, meshes=False) for folder in analyses]
         linked = link.link(
@@ -134,8 +131,6 @@ class PipelineSteps:
         self, setup: Setup, chunk: ChunkRecord, analysis: Path, linked: Path, into: Path, tick: Tick
     ) -> RenderFacts:
         """See Steps. `render` has decoded the segment again when it returns."""
-        import torch
-
         from pipeline import render
         from pipeline.analyse import ChunkAnalysis
         from pipeline.link import Linked
@@ -151,7 +146,7 @@ class PipelineSteps:
             _model(),
             settings,
             into / "segment.nut",
-            device=torch.device(setup.spec.device),
+            device=device.named(setup.spec.device),
             threads=setup.threads,
             progress=_adding(tick),
         )
@@ -276,12 +271,10 @@ def _index(folder: Path) -> Any:
 
 
 @functools.lru_cache(maxsize=1)
-def _eyes(device: str, threads: int) -> Any:
-    import torch
-
+def _eyes(name: str, threads: int) -> Any:
     from pipeline.analyse import Eyes
 
-    return Eyes.load(torch.device(device), threads)
+    return Eyes.load(device.named(name), threads)
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,8 +1,12 @@
 """Which device the work is done on. Asked for by name; there is no silent way from one to another."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
 
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg")  # an NVIDIA driver on Linux, and in WSL
 
@@ -18,3 +22,17 @@ def choose(name: str) -> tuple[str, int]:
         why = "PyTorch finds none" if torch.version.cuda else "this PyTorch is a build for CPUs only"
         raise DeviceError("--device cuda: there is no CUDA device", why, "use --device cpu")
     return ("cuda", gpus) if gpus else ("cpu", 0)
+
+
+def named(name: str) -> "torch.device":
+    """The device that `choose` has named."""
+    import torch
+
+    return torch.device(name)
+
+
+def limit_threads(threads: int) -> None:
+    """How many threads PyTorch may use in this process for one operation."""
+    import torch
+
+    torch.set_num_threads(threads)
