@@ -2,8 +2,8 @@
 
     python bench/runtimes.py [VIDEO] [--runs 9] [--only NAME]
 
-Runtimes that aren't installed are left out. CPU time is the process's own, so that other work on the machine disturbs it
-less than wall time. The best of the runs is shown.
+Runtimes that aren't installed are left out. CPU time is the process's own: other work on the machine disturbs it less
+than wall time. The best of the runs is shown.
 """
 
 import argparse

