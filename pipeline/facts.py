@@ -28,7 +28,10 @@ class StreamFacts:
     title: str
     time_base: Fraction
     disposition: int  # bit mask as in libavformat's AV_DISPOSITION_*
+    metadata: tuple[tuple[str, str], ...] = ()  # its own tags
     picture: bool = False  # cover art or a thumbnail: a still picture, not a film
+    timecode: bool = False  # QuickTime's timecode track
+    chapters: bool = False  # QuickTime's chapter track
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,10 @@ def look(source: Path, number: int, path: Path) -> VideoInfo:
     this stream alone."""
     with open_input(source) as container:
         kind = container.format.name
-        start = Fraction(container.start_time or 0, av.time_base)
-        streams = tuple(_facts(s) for s in container.streams)
+        # Exact, unlike the container's own, which is in microseconds.
+        starts = [s.start_time * s.time_base for s in container.streams if s.start_time is not None and s.time_base]
+        start = min(starts, default=Fraction(0))
+        streams = tuple(_facts(s, bool(container.chapters())) for s in container.streams)
         metadata = tuple(container.metadata.items())
         aspect = stream_number(container, number).sample_aspect_ratio
     with open_input(path) as container:
@@ -84,17 +86,22 @@ def look(source: Path, number: int, path: Path) -> VideoInfo:
         )
 
 
-def _facts(stream: av.stream.Stream) -> StreamFacts:
-    context = stream.codec_context
+def _facts(stream: av.stream.Stream, chapters: bool) -> StreamFacts:
+    context, tags = stream.codec_context, stream.metadata
+    data = stream.type == "data"
     return StreamFacts(
         index=stream.index,
         kind=stream.type,
         codec=context.codec.canonical_name if context is not None else (getattr(stream, "name", None) or ""),
-        language=stream.metadata.get("language", ""),
-        title=stream.metadata.get("title", ""),
+        language=tags.get("language", ""),
+        title=tags.get("title", tags.get("filename", "")),
         time_base=stream.time_base or Fraction(0),
         disposition=int(stream.disposition),
-        picture=stream.type == "video" and bool(int(stream.disposition) & STILL),
+        metadata=tuple(tags.items()),
+        picture=(stream.type == "video" and bool(int(stream.disposition) & STILL))
+        or (stream.type == "attachment" and tags.get("mimetype", "").startswith("image/")),
+        timecode=data and "timecode" in tags,
+        chapters=data and chapters and getattr(stream, "name", None) == "bin_data",
     )
 
 

@@ -1,0 +1,289 @@
+"""Join the segments, and put everything else of the source beside them. Packets only: nothing is decoded or encoded.
+
+Times of video are the index's own. Decoding times are made anew: the n-th packet's is the n-th time of presentation,
+less the frames that B-frames have to wait for; so it rises, and never passes the time of presentation. Other streams
+keep their times, all moved by the same amount (see `kept.shift`). Of a part of a film, those packets of other streams
+go along that begin within it; subtitles that began before are shortened.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from fractions import Fraction
+from math import lcm
+from pathlib import Path
+from typing import TypeAlias, cast
+
+import av
+import av.container
+import av.error
+import av.stream
+import numpy as np
+
+from pipeline import kept
+from pipeline.encode import Segment, output_error, ticks_per_tick
+from pipeline.errors import OutputError, PipelineError, VerifyError
+from pipeline.facts import FrameIndex, Int64, VideoInfo
+from pipeline.reading import open_input, video_stream
+
+Packet: TypeAlias = "av.Packet[av.stream.Stream]"
+
+_MOV = ("mp4", "mov")
+_MAX_TIMESCALE = 2**31 - 1
+# Tags that QuickTime's own list holds; others need the list of free names.
+# fmt: off
+_MOV_TAGS = frozenset({
+    "title", "artist", "author", "album", "album_artist", "comment", "composer", "copyright", "date", "description",
+    "genre", "grouping", "keywords", "lyrics", "show", "episode_id", "network", "synopsis", "track", "creation_time",
+    "timecode",
+})
+# fmt: on
+
+
+def stitch(
+    info: VideoInfo, index: FrameIndex, segments: Sequence[Segment], target: Path, *, first: int = 0, last: int
+) -> Path:
+    """Write the frames [first, last) and what belongs to them to a new file beside `target`, and return its path;
+    `publish` gives it its name.
+
+    Raises OutputError when it can't be written, VerifyError when the segments aren't the frames asked for; nothing is
+    left behind then.
+    """
+    if not 0 <= first < last <= len(index) or sum(s.frames for s in segments) != last - first:
+        raise VerifyError("the segments are not the whole film", f"frames [{first}, {last})", "render the missing ones")
+    part = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.part{target.suffix}")
+    try:
+        with ExitStack() as stack:
+            head = stack.enter_context(open_input(segments[0].path))
+            muxer = kept.muxer_for(target, video_stream(head, 0).codec_context.codec.canonical_name)
+            source = stack.enter_context(open_input(info.source))
+            _Stitcher(info, index, segments, part, muxer, first, last).run(source, video_stream(head, 0))
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return part
+
+
+def publish(part: Path, target: Path, overwrite: bool = False) -> None:
+    """Give a finished file its name, in one step. Raises OutputError when it exists and isn't to be replaced."""
+    try:
+        if overwrite:
+            part.replace(target)
+        else:
+            os.link(part, target)  # unlike a rename, this fails when the name is taken
+            part.unlink()
+    except FileExistsError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"{target} exists", "it is not replaced unless asked for", "use --overwrite") from error
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"{target} can't be written", error.strerror or "", "choose another place") from error
+
+
+class _Stitcher:
+    def __init__(
+        self,
+        info: VideoInfo,
+        index: FrameIndex,
+        segments: Sequence[Segment],
+        part: Path,
+        muxer: str,
+        first: int,
+        last: int,
+    ) -> None:
+        self._info, self._part, self._muxer = info, part, muxer
+        self._segments = sorted(segments, key=lambda segment: segment.first_pts)
+        self._pts: Int64 = index.pts[first:last]
+        self._durations = index.durations[first:last]
+        whole = first == 0 and last == len(index)
+        self._shift = kept.shift(info, int(self._pts[0]), whole)
+        begin, end = (int(p) * info.time_base for p in (self._pts[0], self._pts[-1] + self._durations[-1]))
+        self._range = None if whole else (begin, end)
+
+    def run(self, source: av.container.InputContainer, template: av.VideoStream) -> None:
+        copied = [s for s, f in zip(source.streams, self._info.streams, strict=True) if kept.is_copied(f, self._info)]
+        options = self._options(copied)
+        try:
+            out = av.open(self._part, "w", format=self._muxer, container_options=options)
+        except (av.error.FFmpegError, OSError) as error:
+            raise _written(error, self._part) from error
+        with out:
+            video = self._add_video(out, template)
+            pairs = {s.index: new for s in copied if (new := self._add(out, s)) is not None}
+            out.metadata.update(kept.tags(self._info.metadata))
+            out.set_chapters(self._chapters(source))  # type: ignore[arg-type]
+            try:
+                out.start_encoding()
+                self._copy(source, out, video, pairs, template.codec_context.extradata)
+                out.close()
+            except (av.error.FFmpegError, OSError) as error:
+                raise _written(error, self._part) from error
+
+    def _options(self, copied: Sequence[av.stream.Stream]) -> dict[str, str]:
+        if self._muxer == "mpegts":
+            return {"mpegts_copyts": "1"}
+        if self._muxer not in _MOV:
+            return {}
+        # MP4 writes edit lists in its movie's clock: it has to hold every track's times, or they are rounded to 1 ms.
+        scale = self._info.time_base.denominator
+        while scale < 10_000:
+            scale *= 2  # as libavformat does for tracks
+        rates = [s.codec_context.sample_rate for s in copied if isinstance(s, av.AudioStream)]
+        movie = lcm(scale, *(rate for rate in rates if rate))
+        options = {
+            "video_track_timescale": str(scale),
+            "movie_timescale": str(movie if movie <= _MAX_TIMESCALE else scale),
+        }
+        if not _MOV_TAGS.issuperset(kept.tags(self._info.metadata)):
+            options["movflags"] = "+use_metadata_tags"
+        return options
+
+    def _add_video(self, out: av.container.OutputContainer, template: av.VideoStream) -> av.VideoStream:
+        facts = self._info.streams[self._info.source_stream]
+        video = out.add_stream_from_template(template, opaque=True)
+        video.time_base = self._info.time_base
+        video.disposition = facts.disposition  # type: ignore[assignment]
+        if self._info.average_rate:
+            video.codec_context.framerate = self._info.average_rate
+        if self._muxer in _MOV and template.codec_context.codec.canonical_name == "hevc":
+            video.codec_context.codec_tag = "hvc1"  # the only name that Apple's players take
+        if self._info.display_matrix is not None:
+            video.set_display_matrix(self._info.display_matrix)
+        video.metadata.update(kept.tags(facts.metadata))
+        return video
+
+    def _add(self, out: av.container.OutputContainer, stream: av.stream.Stream) -> av.stream.Stream | None:
+        """The same stream in the output; None where the container can't hold it."""
+        try:
+            new = out.add_stream_from_template(stream, opaque=True)
+        except ValueError:
+            return None
+        facts = self._info.streams[stream.index]
+        new.metadata.update(kept.tags(facts.metadata))
+        new.disposition = facts.disposition  # type: ignore[assignment]
+        return new
+
+    def _chapters(self, source: av.container.InputContainer) -> list[dict[str, object]]:
+        chapters = []
+        for chapter in source.chapters():
+            base = chapter["time_base"] or Fraction(1, av.time_base)
+            begin, end = chapter["start"] * base, chapter["end"] * base
+            if self._range is not None:
+                begin, end = max(begin, self._range[0]), min(end, self._range[1])
+                if begin >= end:
+                    continue
+            start, stop = (round((time + self._shift) / base) for time in (begin, end))
+            chapters.append({**chapter, "start": start, "end": stop, "time_base": base})
+        return chapters
+
+    def _copy(
+        self,
+        source: av.container.InputContainer,
+        out: av.container.OutputContainer,
+        video: av.VideoStream,
+        pairs: dict[int, av.stream.Stream],
+        extradata: bytes | None,
+    ) -> None:
+        """Both sides in order of decoding time, so that nothing piles up in the muxer."""
+        frames = self._video_packets(video, extradata)
+        ahead = next(frames, None)
+        for packet, time in self._other_packets(source, pairs):
+            while ahead is not None and ahead[1] <= time:
+                out.mux_one(ahead[0])
+                ahead = next(frames, None)
+            out.mux_one(packet)
+        while ahead is not None:
+            out.mux_one(ahead[0])
+            ahead = next(frames, None)
+
+    def _video_packets(self, video: av.VideoStream, extradata: bytes | None) -> Iterator[tuple[Packet, Fraction]]:
+        """Every packet with the time at which it has to be decoded, in seconds of the output."""
+        base = self._info.time_base
+        move = self._shift / base  # a whole number: see `kept.shift`
+        times = self._pts + int(move)
+        delay = max(segment.delay for segment in self._segments)
+        step = int(min(times[1:2] - times[0], default=1)) if len(times) > 1 else 1
+        done = 0
+        for segment in self._segments:
+            wanted = self._pts[done : done + segment.frames]
+            seen = np.empty(segment.frames, np.int64)
+            with open_input(segment.path) as container:
+                stream = video_stream(container, 0)
+                scale = ticks_per_tick(base, stream.time_base)
+                if stream.codec_context.extradata != extradata:
+                    raise _wrong(segment, "its parameter sets differ from the first one's")
+                for count, packet in enumerate(_packets(container, stream)):
+                    place = done + count
+                    if count == segment.frames or packet.pts is None:
+                        raise _wrong(segment, "it has another number of packets than frames")
+                    seen[count] = packet.pts // scale
+                    packet.stream, packet.time_base = video, base
+                    packet.pts = int(seen[count]) + int(move)
+                    early = place - delay
+                    packet.dts = int(times[early]) if early >= 0 else int(times[0]) + early * step
+                    # Durations belong to the frame that is shown, not to the packet's place.
+                    shown = int(np.searchsorted(wanted, seen[count]))
+                    packet.duration = int(self._durations[done + min(shown, segment.frames - 1)])
+                    yield packet, packet.dts * base
+            if not np.array_equal(np.sort(seen), wanted):
+                raise _wrong(segment, "its time stamps are not those of the film")
+            done += segment.frames
+
+    def _other_packets(
+        self, source: av.container.InputContainer, pairs: dict[int, av.stream.Stream]
+    ) -> Iterator[tuple[Packet, Fraction]]:
+        wanted = [s for s in source.streams if s.index in pairs and s.type != "attachment"]
+        for stream in source.streams:
+            if stream not in wanted:
+                stream.discard = av.stream.Discard.all
+        last: dict[int, int] = {}
+        for packet in source.demux(wanted) if wanted else ():
+            base = packet.time_base
+            if packet.size == 0 or (packet.pts is None and packet.dts is None) or not within(packet, self._range):
+                continue
+            move = round(self._shift / base)
+            pts = packet.pts if packet.pts is not None else cast(int, packet.dts)
+            dts = packet.dts if packet.dts is not None else pts
+            # A muxer takes rising decoding times only; sources that don't have them are set right by the least.
+            number = packet.stream_index
+            dts = max(dts + move, last.get(number, dts + move - 1) + 1)
+            last[number] = dts
+            packet.stream = pairs[number]
+            packet.dts, packet.pts = dts, max(pts + move, dts)
+            yield packet, dts * base
+
+
+def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[Packet]:
+    yield from (cast(Packet, packet) for packet in container.demux(stream) if packet.size)
+
+
+def within(packet: Packet, part: tuple[Fraction, Fraction] | None) -> bool:
+    """Whether a packet of another stream goes along with this part of the film, in seconds of the source. A subtitle
+    that began before it is cut to begin with it."""
+    if part is None:
+        return True
+    base = packet.time_base
+    pts = packet.pts if packet.pts is not None else cast(int, packet.dts)
+    if pts * base >= part[1]:
+        return False
+    if pts * base >= part[0]:
+        return True
+    end = pts + (packet.duration or 0)
+    if packet.stream.type != "subtitle" or end * base <= part[0]:
+        return False
+    packet.pts = packet.dts = -(-part[0] // base)
+    packet.duration = end - packet.pts
+    return True
+
+
+def _wrong(segment: Segment, why: str) -> VerifyError:
+    return VerifyError(f"the segment of chunk {segment.chunk} is wrong", why, "render it again")
+
+
+def _written(error: av.error.FFmpegError | OSError, part: Path) -> PipelineError:
+    if isinstance(error, av.error.FFmpegError):
+        return output_error(error, part)
+    return OutputError(f"{part} can't be written", error.strerror or str(error), "choose another place")
