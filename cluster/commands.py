@@ -196,7 +196,7 @@ def _tell(result: Result, request: Request, speaker: Voice, debug: bool) -> None
 
 def _tell_left(job: Swap, speaker: Voice, what: str, code: int) -> None:
     """The command ends too early: say what is left, how to go on, and how to get rid of it."""
-    left = job.abandon()
+    left = job.left()
     again = [each for each in sys.argv[1:] if each != "--resume"]
     text = what
     if left:
@@ -215,7 +215,7 @@ def _sum_up(results: list[Result], speaker: Voice, job: Swap) -> int:
     if len(results) > 1:
         text = f"{len(results)} videos: {codes.count(exits.DONE)} done, {failed} failed, {refused} refused"
         speaker.notice(text)
-    left = job.abandon()
+    left = job.left()
     if left:
         folders = " ".join(shlex.quote(str(path)) for path in left)
         speaker.notice(f"work data is left for --resume; remove it with: rm -r {folders}")

@@ -199,12 +199,14 @@ class RenderFacts:
 class StitchFacts:
     """STITCH: the finished film, compared with its source."""
 
+    film: str  # file name in the unit's folder
     sha256: str
     bytes: int
     frames_in: int
     frames_out: int
     pts_equal: bool
     audio_equal: bool
+    rounding: Fraction  # seconds: a tick of the output's clock, where it can't hold the source's times exactly
     streams_lost: tuple[str, ...]
     stripped: tuple[str, ...]
 

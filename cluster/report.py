@@ -61,6 +61,7 @@ def build(ledger: Ledger, wall: dict[Step, float], models: Iterable[dict[str, st
         },
         "pts_equal": film.pts_equal,
         "audio_equal": film.audio_equal,
+        "clock_tick": float(film.rounding),
         "streams_lost": list(film.streams_lost),
         "stripped": list(film.stripped),
         "chunks": _chunks(plan, rendered),

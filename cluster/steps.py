@@ -165,34 +165,38 @@ class PipelineSteps:
         )
 
     def stitch(
-        self, setup: Setup, plan: Plan, segments: tuple[tuple[Path, RenderFacts], ...], target: Path
+        self, setup: Setup, plan: Plan, segments: tuple[tuple[Path, RenderFacts], ...], into: Path
     ) -> StitchFacts:
         """See Steps. Raises VerifyError when it isn't the source's film, frame for frame, or the source has changed."""
         from pipeline import stitch
+        from pipeline.compare import compare
         from pipeline.encode import Segment
 
-        info, index = _info(setup.film), _index(setup.index)
+        info, index, spec = _info(setup.film), _index(setup.index), setup.spec
         parts = [
             Segment(path, number, f.frames, f.first_pts, f.last_pts, f.sha256, f.bytes, f.delay)
             for number, (path, f) in enumerate(segments)
         ]
-        stitch.stitch(info, index, parts, target, first=plan.first, last=plan.last)
-        found = stitch.compare(info, target, index, plan.first, plan.last)
-        if source_of(setup.spec.source.path) != setup.spec.source:
-            raise VerifyError(f"{setup.spec.source.path} changed while it was worked on", "", "run again")
+        film = into / f"film{spec.target.suffix}"
+        stitch.stitch(info, index, parts, film, first=plan.first, last=plan.last).rename(film)
+        found = compare(info, film, index, plan.first, plan.last)
+        if source_of(spec.source.path) != spec.source:
+            raise VerifyError(f"{spec.source.path} changed while it was worked on", "", "run again")
         if not found.pts_equal:
-            raise VerifyError(f"{target.name} has other frame times than its source", "", "report this film")
+            raise VerifyError(f"{spec.target.name} has other frame times than its source", "", "report this film")
         if not found.audio_equal:
-            raise VerifyError(f"{target.name} has other audio than its source", "", "report this film")
-        with open(target, "rb") as file:
+            raise VerifyError(f"{spec.target.name} has other sound than its source", "", "report this film")
+        with open(film, "rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return StitchFacts(
+            film=film.name,
             sha256=sha256,
-            bytes=target.stat().st_size,
+            bytes=film.stat().st_size,
             frames_in=found.frames_in,
             frames_out=found.frames_out,
             pts_equal=found.pts_equal,
             audio_equal=found.audio_equal,
+            rounding=found.rounding,
             streams_lost=found.streams_lost,
             stripped=found.stripped,
         )

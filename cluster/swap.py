@@ -15,11 +15,11 @@ from cluster import report
 from cluster.config import Request, UsageError, encoding, project_key
 from cluster.farm import Ended, Farm, Job, Pool
 from cluster.inputs import Pair, check_target, check_writable
-from cluster.job import Failure, JobSpec, source_of
-from cluster.ledger import Ledger, secret_in
+from cluster.job import Failure, JobSpec, Step, StitchFacts, source_of
+from cluster.ledger import Ledger, Unit, secret_in
 from cluster.progress import Voice
 from cluster.records import BadRecord
-from cluster.workers import failure_of, unfinished
+from cluster.workers import failure_of
 from pipeline.errors import OutputError, PipelineError
 from storage.folder import FolderStore
 from storage.objects import StoreError
@@ -65,7 +65,7 @@ class Swap:
         self._open: dict[str, _Open] = {}
         self._early: list[Result] = []
         self._key: str | None = None
-        self._left: list[Path] = []  # work folders that exist
+        self._left: list[Path] = []
 
     def run(self, pool: Pool, voice: Voice) -> Iterator[Result]:
         """Every film's result, as it comes. Raises UsageError, FarmError."""
@@ -165,21 +165,17 @@ class Swap:
                 self._remove(opened)
             return Result(opened.pair, failure, found)
         finally:
-            unfinished(opened.target).unlink(missing_ok=True)
             os.close(opened.lock)
 
-    def abandon(self) -> list[Path]:
-        """The command ends before its films do: nothing half-written stays. Returns the work folders that --resume can
-        go on with. Whoever writes must be gone."""
-        for opened in self._open.values():
-            unfinished(opened.target).unlink(missing_ok=True)
+    def left(self) -> list[Path]:
+        """Work folders that --resume can go on with, of films that failed or are not finished."""
         return self._left
 
     def _publish(self, opened: _Open, ended: Ended) -> dict[str, Any]:
         """Give the film its name, delete the work, write the report: in this order, so that the report is true."""
         found = report.build(opened.job.ledger, ended.seconds, self._models)
         found["seconds"] = round(time.perf_counter() - opened.begun, 3)
-        publish(unfinished(opened.target), opened.target, self._request.overwrite)
+        publish(_film(opened.job.ledger), opened.target, self._request.overwrite)
         self._remove(opened)
         found["work_deleted"] = not opened.root.exists()
         path = report_path(self._request, opened.target)
@@ -195,24 +191,39 @@ class Swap:
             self._left.remove(opened.root)
 
 
-def publish(temp: Path, target: Path, overwrite: bool) -> None:
-    """The last step: the finished file gets its name, at once and as a whole. Raises UsageError when the name was taken
-    meanwhile."""
-    with open(temp, "rb") as file:
-        os.fsync(file.fileno())
-    if overwrite:
-        os.replace(temp, target)
-        return
+def _film(ledger: Ledger) -> Path:
+    return ledger.folder(Unit(Step.STITCH)) / ledger.facts(StitchFacts).film
+
+
+def publish(film: Path, target: Path, overwrite: bool) -> None:
+    """The last step: the finished film gets its name, at once and as a whole. From another file system it is copied
+    beside its place first. Raises UsageError when the name was taken meanwhile, OSError."""
+    near = film
+    if film.stat().st_dev != target.parent.stat().st_dev:
+        near = target.with_name(f".{target.name}.unfinished")
+        shutil.copyfile(film, near)
     try:
-        os.link(temp, target)
+        with open(near, "rb") as file:
+            os.fsync(file.fileno())
+        if overwrite:
+            near.replace(target)
+        else:
+            _link(near, target)
+    finally:
+        if near != film:
+            near.unlink(missing_ok=True)
+
+
+def _link(film: Path, target: Path) -> None:
+    taken = UsageError(f"{target} exists", "it came up during the work", "go on with --resume --overwrite")
+    try:
+        os.link(film, target)  # unlike a rename, this refuses to replace
     except FileExistsError as error:
-        raise UsageError(f"{target} exists", "it came up during the work", "give --resume --overwrite") from error
+        raise taken from error
     except OSError:  # a file system without hard links
         if target.exists():
-            raise UsageError(f"{target} exists", "it came up during the work", "give --resume --overwrite") from None
-        os.replace(temp, target)
-        return
-    temp.unlink()
+            raise taken from None
+        film.replace(target)
 
 
 def work_folder(request: Request, target: Path) -> Path:

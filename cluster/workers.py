@@ -102,9 +102,9 @@ class Steps(Protocol):
         """Write a chunk's segment and prove that it is complete."""
 
     def stitch(
-        self, setup: Setup, plan: Plan, segments: tuple[tuple[Path, RenderFacts], ...], target: Path
+        self, setup: Setup, plan: Plan, segments: tuple[tuple[Path, RenderFacts], ...], into: Path
     ) -> StitchFacts:
-        """Write the film to `target` and compare it with its source."""
+        """Write the film and compare it with its source."""
 
 
 class Worker:
@@ -154,7 +154,7 @@ class Worker:
             analyses = tuple(ledger.folder(Unit(Step.ANALYSE, chunk.index)) for chunk in plan.chunks)
             return self._steps.link(setup, plan, analyses, into)
         segments = tuple(self._segment(ledger, chunk) for chunk in plan.chunks)
-        return self._steps.stitch(setup, plan, segments, unfinished(spec.target))
+        return self._steps.stitch(setup, plan, segments, into)
 
     def _do_chunk(self, ledger: Ledger, setup: Setup, unit: Unit, chunk: ChunkRecord, into: Path) -> Facts:
         if unit.step is Step.ANALYSE:
@@ -169,11 +169,6 @@ class Worker:
 
     def _tick(self, frames: int) -> None:
         self._frames = frames
-
-
-def unfinished(target: Path) -> Path:
-    """Where the film is written until it is whole: beside its place, so that the last step is one rename."""
-    return target.with_name(f".{target.stem}.unfinished{target.suffix}")
 
 
 def failure_of(error: BaseException) -> Failure:
