@@ -23,7 +23,8 @@ CHIP = 150  # pixels of the pictures that the recogniser sees
 
 def flatten(logs: Tensor, weight: Tensor, sigma: float) -> Tensor:
     """Take the light away: (F, 3, H, W) minus its own wide mean where `weight` (F, 1, H, W) says skin."""
-    return logs - spread(logs, weight, sigma)
+    wide = torch.full((len(logs),), sigma, device=logs.device)
+    return logs - spread(logs, weight, wide, max(1, int(sigma / 4)))
 
 
 @lru_cache(maxsize=4)

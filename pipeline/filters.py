@@ -8,43 +8,51 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def blur(image: Tensor, sigma: float | Tensor) -> Tensor:
+    """(F, C, H, W) under a Gaussian of `sigma` pixels, one for all or (F,) one for each; the border is repeated."""
+    f, c, h, w = image.shape
+    kernel = _kernels(sigma, image) if isinstance(sigma, Tensor) else _kernel(round(sigma, 3)).to(image.device)[None]
+    r, each = kernel.shape[1] // 2, len(kernel)
+    # With one kernel the pictures are a batch; with several they are channels, each with a kernel of its own.
+    flat = image.reshape(f * c, 1, h, w) if each == 1 else image.reshape(1, f * c, h, w)
+    groups = 1 if each == 1 else f * c
+    kernel = kernel if each == 1 else kernel.repeat_interleave(c, 0)
+    flat = F.conv2d(F.pad(flat, (r, r, 0, 0), mode="replicate"), kernel[:, None, None], groups=groups)
+    flat = F.conv2d(F.pad(flat, (0, 0, r, r), mode="replicate"), kernel[:, None, :, None], groups=groups)
+    return flat.reshape(f, c, h, w)
+
+
 @lru_cache(maxsize=64)
 def _kernel(sigma: float) -> Tensor:
-    radius = max(1, math.ceil(2.5 * sigma))
-    x = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    x = torch.arange(-math.ceil(2.5 * sigma), math.ceil(2.5 * sigma) + 1, dtype=torch.float32)
     k = torch.exp(-0.5 * (x / sigma) ** 2)
     return k / k.sum()
 
 
-def blur(image: Tensor, sigma: float) -> Tensor:
-    """(F, C, H, W) under a Gaussian of `sigma` pixels; the border is repeated."""
-    kernel = _kernel(round(sigma, 3)).to(image.device)
-    r, (f, c, h, w) = len(kernel) // 2, image.shape
-    flat = image.reshape(f * c, 1, h, w)
-    flat = F.conv2d(F.pad(flat, (r, r, 0, 0), mode="replicate"), kernel[None, None, None])
-    flat = F.conv2d(F.pad(flat, (0, 0, r, r), mode="replicate"), kernel[None, None, :, None])
-    return flat.reshape(f, c, h, w)
+def _kernels(sigma: Tensor, image: Tensor) -> Tensor:
+    """(F, K) a kernel for each; all as long as the widest needs, within the picture."""
+    radius = max(1, min(math.ceil(2.5 * float(sigma.amax())), max(image.shape[2:]) - 1))
+    x = torch.arange(-radius, radius + 1, dtype=torch.float32, device=image.device)
+    k = torch.exp(-0.5 * (x / sigma[:, None]) ** 2)
+    return k / k.sum(1, keepdim=True)
 
 
-def spread(image: Tensor, weight: Tensor, sigma: float) -> Tensor:
-    """The weighted local mean of (F, C, H, W) under a wide Gaussian, defined also where the weight (F, 1, H, W) is 0.
-    Knutsson and Westin, "Normalized and differential convolution", CVPR 1993. Done on a small copy: a wide Gaussian
-    leaves nothing that a small copy can't hold."""
+def spread(image: Tensor, weight: Tensor, sigma: Tensor, step: int) -> Tensor:
+    """The weighted local mean of (F, C, H, W) under a wide Gaussian of `sigma` (F,) pixels, defined also where the
+    weight (F, 1, H, W) is 0. Knutsson and Westin, "Normalized and differential convolution", CVPR 1993. Done on copies
+    that are smaller by `step`: a wide Gaussian leaves nothing that they can't hold."""
     h, w = image.shape[-2:]
-    step = max(1, int(sigma / 4))
     both = torch.cat([image * weight, weight], 1)
     if step > 1:
         both = F.avg_pool2d(both, step, ceil_mode=True, count_include_pad=False)
-    r = sigma / step
-    near = blur(both, r)
+    near = blur(both, sigma / step)
     # Far from any weight the narrow mean has nothing to say: a wider one fills in.
-    wide = blur(both, 2.5 * r) + 1e-4 * both.mean((2, 3), keepdim=True) + 1e-9
+    wide = blur(both, 2.5 * sigma / step) + 1e-4 * both.mean((2, 3), keepdim=True) + 1e-9
     base = wide[:, :-1] / wide[:, -1:]
     mean = (near[:, :-1] + 0.02 * base) / (near[:, -1:] + 0.02)
     if step == 1:
         return mean
-    full = F.interpolate(mean, size=(mean.shape[2] * step, mean.shape[3] * step), mode="bilinear", align_corners=False)
-    return full[..., :h, :w]
+    return F.interpolate(mean, scale_factor=step, mode="bilinear", align_corners=False)[..., :h, :w]
 
 
 def match_bands(image: Tensor, like: Tensor, where: Tensor) -> Tensor:

@@ -1,13 +1,14 @@
 """Identities of nobody: points in a statistical model, drawn by a seed.
 
-A seed is all that goes in. There is no way to give a photo, an embedding or a name: coefficients come from HMAC-SHA256
-of the job's secret and the number that the person has in the job, and the model's file is read only when its hash is the
-pinned one.
+A seed is all that goes in. There is no way to give a photo, an embedding or a name: coefficients come from
+HMAC-SHA256 of the job's secret and the number that the person has in the job, and the model's file is read only when
+its hash is the pinned one.
 """
 
 import hashlib
 import hmac
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -61,12 +62,10 @@ class Identity:
     shape: Tensor  # (468, 3) at rest, in units of the distance between the eyes' outer corners
     levels: tuple[Tensor, ...]  # (1, 4, s, s) texture and how much of it is laid on; each level half the size before
 
-    def sample(self, place: Tensor, scale: float) -> Tensor:
-        """(F, 4, H, W) the texture at `place` (F, 2, H, W) in -1..1, for faces with `scale` pixels per unit."""
+    def level(self, scale: float) -> Tensor:
+        """(1, 4, s, s) the texture as fine as a face with `scale` pixels per unit can show it."""
         ratio = self.levels[0].shape[-1] / uv.SIZE * uv.PIXELS_PER_UNIT / max(scale, 1.0)
-        level = min(len(self.levels) - 1, max(0, round(float(np.log2(max(ratio, 1e-6))))))
-        texture = self.levels[level].expand(len(place), -1, -1, -1)
-        return F.grid_sample(texture, place.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+        return self.levels[min(len(self.levels) - 1, max(0, round(math.log2(ratio))))]
 
     def to(self, device: torch.device) -> "Identity":
         """The same on another device."""
@@ -75,8 +74,8 @@ class Identity:
 
 @dataclass(frozen=True, eq=False)
 class NobodyModel:
-    """The statistical model. Textures are drawn by adding components one after the other, so that only one of them is in
-    memory at a time."""
+    """The statistical model. Textures are drawn by adding components one after the other, so that only one of them is
+    in memory at a time."""
 
     pictures: tuple[bytes, ...]  # mean and components as WebP
     limits: Tensor  # (1 + K,) what full scale of each picture stands for

@@ -1,0 +1,126 @@
+"""Which face of nobody a person gets: drawn by seed, refused when it is too near to anyone it must differ from.
+
+An identity is refused when a recogniser finds it near to a portrait of the model's source, to an identity that the film
+already uses, or to the person it replaces. Of those that are left, the one that fits the head best is taken: what hair,
+neck and hands show of a person should not contradict the face. What is measured for that is kept nowhere.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline import appearance, uv
+from pipeline.errors import NoIdentity
+from pipeline.identity import SMALL, Identity, NobodyModel, Seed
+from pipeline.models.recogniser import Recogniser
+from pipeline.picture import Picture, PixelLayout, warp_rgb
+from pipeline.replace import Face, Replacer
+from pipeline.shape import neutral
+from pipeline.track import Sample
+
+CANDIDATES = 10  # drawn at once
+ROUNDS = 4
+FROM_PERSON = 0.66  # distance to the person replaced: the recogniser's own threshold, 0.6, and a tenth
+FROM_PORTRAIT = 0.30  # between drawn faces and portraits, both seen in even light (see `appearance.portray`)
+FROM_OTHERS = 0.30
+LOOKS = 4  # samples of the person that a candidate is tried on
+
+
+def choose(model: NobodyModel, secret: bytes, person: str, samples: Sequence[Sample], taken: Sequence[Seed]) -> Seed:
+    """The seed of the identity for a person. `samples` show the person; `taken` are the seeds that the film already
+    uses. The same arguments always give the same seed. Raises NoIdentity."""
+    recogniser = _recogniser()
+    looks = [_Look(s) for s in samples[:LOOKS]]
+    others = _portraits(model, taken, recogniser)
+    known = torch.cat([model.portraits, others])
+    limits = torch.cat([torch.full((len(model.portraits),), FROM_PORTRAIT), torch.full((len(others),), FROM_OTHERS)])
+    wanted = _apparent_sex(model, looks)
+    for start in range(0, CANDIDATES * ROUNDS, CANDIDATES):
+        seeds = [Seed.derive(secret, person, attempt) for attempt in range(start, start + CANDIDATES)]
+        drawn = torch.stack([model.draw(s) for s in seeds])
+        faces = _portraits(model, seeds, recogniser)
+        distinct = (torch.cdist(faces, known) >= limits).all(1)
+        far = _from_person(model, seeds, looks, recogniser)
+        fit = -(drawn @ model.female - wanted).abs() if looks else torch.zeros(len(seeds))
+        allowed = distinct & (far >= FROM_PERSON)
+        if allowed.any():
+            return seeds[int(torch.where(allowed, fit, torch.full_like(fit, -np.inf)).argmax())]
+    raise NoIdentity(
+        f"no identity for {person}", f"{CANDIDATES * ROUNDS} candidates were too near to someone", "the face is covered"
+    )
+
+
+class _Look:
+    """One sample as a picture on which identities can be tried."""
+
+    def __init__(self, sample: Sample) -> None:
+        image = torch.from_numpy(sample.crop).float() / 255
+        self.mesh = torch.from_numpy(np.asarray(sample.mesh, np.float32))
+        self.embedding = torch.from_numpy(np.asarray(sample.embedding, np.float32))
+        self.image = image
+
+    def picture(self) -> Picture:
+        """A fresh copy, in full colour resolution."""
+        r, g, b = self.image
+        y = 0.2126 * r + 0.7152 * g + 0.0722 * b
+        planes = [y, (b - y) / 1.8556 + 128 / 255, (r - y) / 1.5748 + 128 / 255]
+        done = [(p * 255).round().clamp(0, 255).byte() for p in planes]
+        layout = PixelLayout(self.image.shape[2], self.image.shape[1], 8, 0, 0, "bt709", True)
+        return Picture(0, 0, (done[0], done[1], done[2]), layout)
+
+
+def _recogniser() -> Recogniser:
+    return Recogniser(torch.device("cpu"))
+
+
+def _portraits(model: NobodyModel, seeds: Sequence[Seed], recogniser: Recogniser) -> Tensor:
+    """(P, 128) what the recogniser says of the identities alone."""
+    if not seeds:
+        return torch.zeros(0, 128)
+    drawn = torch.stack([model.draw(s) for s in seeds])
+    return recogniser.embed(appearance.portray(model.textures(drawn, small=True), model.shapes(drawn)))
+
+
+def _from_person(model: NobodyModel, seeds: Sequence[Seed], looks: Sequence[_Look], recogniser: Recogniser) -> Tensor:
+    """(P,) the smallest distance between the person's looks and the same looks with the identity laid on."""
+    if not looks:
+        return torch.full((len(seeds),), np.inf)
+    device = torch.device("cpu")
+    replacer = Replacer(model, device)
+    rest = neutral(torch.stack([look.mesh for look in looks]))
+    nearest = torch.full((len(seeds),), np.inf)
+    for number, identity in enumerate(model.identities(seeds, small=True)):
+        crops = torch.cat([_tried(replacer, look, rest, identity, recogniser) for look in looks])
+        found = recogniser.embed(crops)
+        distance = torch.cdist(found, torch.stack([look.embedding for look in looks]))
+        nearest[number] = distance.amin()
+    return nearest
+
+
+def _tried(replacer: Replacer, look: _Look, rest: Tensor, identity: Identity, recogniser: Recogniser) -> Tensor:
+    picture = look.picture()
+    replacer.apply([Face(picture, look.mesh, rest, identity)])
+    return warp_rgb(picture, recogniser.align(look.mesh[None]), appearance.CHIP)
+
+
+def _apparent_sex(model: NobodyModel, looks: Sequence[_Look]) -> float:
+    """What the model's own axis says of the person, by least squares of the face on the model's components."""
+    if not looks:
+        return 0.0
+    parts = model.small_components()
+    face = appearance.face_mask(SMALL, torch.device("cpu"))
+    alive = appearance.alive_mask(SMALL, torch.device("cpu"))
+    values = []
+    for look in looks:
+        logs = torch.log(appearance.unwrap(look.image, look.mesh, SMALL)[None] + appearance.EPS)
+        sigma = appearance.LIGHT * uv.PIXELS_PER_UNIT * SMALL / uv.SIZE
+        texture = appearance.flatten(logs, face * (1 - alive), sigma) * face
+        texture = (texture - parts[:1]).flatten()
+        basis = (parts[1:] * face).flatten(1)
+        gram = basis @ basis.T
+        ridge = gram.diagonal().mean() * 0.3 * torch.eye(len(gram))
+        coefficients = torch.linalg.solve(gram + ridge, basis @ texture)
+        values.append(float(coefficients @ model.female[: len(coefficients)]))
+    return float(np.median(values))
