@@ -22,7 +22,10 @@ class CenterFace:
     """A Detector. Keeps everything with a score of at least `threshold`."""
 
     def __init__(self, device: torch.device, engine: str = "auto", threads: int = 1, threshold: float = 0.2) -> None:
-        """Raises ModelError, DeviceError."""
+        """`engine` "auto" means 8-bit integers on the CPU: half the time, and the same recall (`bench/recall.py`).
+        Raises ModelError, DeviceError."""
+        if engine == "auto" and device.type == "cpu":
+            engine = "onnxruntime-int8"
         self._device, self._threshold = device, threshold
         self._run = runtime("centerface", device, engine, threads)
 

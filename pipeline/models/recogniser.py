@@ -1,7 +1,7 @@
 """dlib's face recogniser: 128 numbers per face; two pictures of one person lie nearer than about 0.6.
 
-Davis King, High Quality Face Recognition with Deep Metric Learning, 2017. 99.38 % on LFW with dlib's own landmarks; here
-the crop is aligned by the 468-point mesh instead.
+Davis King, High Quality Face Recognition with Deep Metric Learning, 2017. 99.38 % on LFW with dlib's own landmarks;
+here the crop is aligned by the 468-point mesh instead.
 """
 
 import numpy as np
