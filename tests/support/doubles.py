@@ -1,0 +1,171 @@
+"""Doubles for the farm: steps without pictures, a pool without processes, a listener that remembers."""
+
+from collections import Counter, deque
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+from cluster.farm import Job
+from cluster.job import (
+    AnalysisFacts,
+    ChunkRecord,
+    Encoding,
+    Failure,
+    IndexFacts,
+    JobSpec,
+    LinkFacts,
+    Plan,
+    RenderFacts,
+    SourceFacts,
+    Step,
+    StitchFacts,
+    TrackFacts,
+    Veil,
+    source_of,
+)
+from cluster.ledger import Ledger, Unit
+from cluster.workers import Order, Outcome, Setup, Tick, Worker
+from storage.folder import FolderStore
+
+FRAMES = 10  # of each chunk
+
+
+class DrySteps:
+    """Every step leaves small files and plausible facts. `trouble` may raise before a step does anything."""
+
+    def __init__(self, chunks: int = 3, trouble: Callable[[Unit, int], None] | None = None) -> None:
+        self.chunks, self._trouble = chunks, trouble
+        self.calls: Counter[Unit] = Counter()
+
+    def _begin(self, step: Step, chunk: int | None = None) -> None:
+        unit = Unit(step, chunk)
+        self.calls[unit] += 1
+        if self._trouble is not None:
+            self._trouble(unit, self.calls[unit])
+
+    def prepare(self, threads: int) -> None:
+        return
+
+    def ingest(self, spec: JobSpec, into: Path) -> SourceFacts:
+        self._begin(Step.INGEST)
+        return SourceFacts("0" * 64, "mov", "h264", "yuv420p", 64, 48, 0, Fraction(25), ())
+
+    def index(self, setup: Setup, into: Path, tick: Tick) -> IndexFacts:
+        self._begin(Step.INDEX)
+        tick(FRAMES * self.chunks)
+        return IndexFacts(FRAMES * self.chunks, Fraction(FRAMES * self.chunks, 25), 1, 0)
+
+    def plan(self, setup: Setup, sharers: int) -> Plan:
+        self._begin(Step.PLAN)
+        chunks = [
+            ChunkRecord(i, i * FRAMES, (i + 1) * FRAMES, i * FRAMES, (i + 1) * FRAMES, "") for i in range(self.chunks)
+        ]
+        return Plan(0, FRAMES * self.chunks, tuple(chunks))
+
+    def analyse(self, setup: Setup, chunk: ChunkRecord, into: Path, tick: Tick) -> AnalysisFacts:
+        self._begin(Step.ANALYSE, chunk.index)
+        (into / "faces").write_text(str(chunk.index))
+        tick(chunk.frames)
+        return AnalysisFacts(1, 0, {"detect": 0.5})
+
+    def link(self, setup: Setup, plan: Plan, analyses: tuple[Path, ...], into: Path) -> LinkFacts:
+        self._begin(Step.LINK)
+        assert [(folder / "faces").read_text() for folder in analyses] == [str(c.index) for c in plan.chunks]
+        assert setup.secret.read_bytes()
+        track = TrackFacts(0, 0, 0, plan.last, plan.last, 40, 60, {"replace": plan.last - 2, "cover_small": 2})
+        return LinkFacts(1, {"0": "0123456789abcdef"}, (track,))
+
+    def render(
+        self, setup: Setup, chunk: ChunkRecord, analysis: Path, linked: Path, into: Path, tick: Tick
+    ) -> RenderFacts:
+        self._begin(Step.RENDER, chunk.index)
+        (into / "segment.nut").write_text(f"segment {chunk.index}\n")
+        tick(chunk.frames)
+        return RenderFacts(
+            segment="segment.nut",
+            frames=chunk.frames,
+            first_pts=chunk.start,
+            last_pts=chunk.stop - 1,
+            sha256="1" * 64,
+            bytes=10,
+            delay=0,
+            encoder="h264 yuv420p CRF 18 veryfast",
+            treated={"replace": 9, "cover_small": 1},
+            failures={},
+            stages={"encode": 1.0},
+        )
+
+    def stitch(
+        self, setup: Setup, plan: Plan, segments: tuple[tuple[Path, RenderFacts], ...], into: Path
+    ) -> StitchFacts:
+        self._begin(Step.STITCH)
+        (into / "film.mp4").write_text("".join(path.read_text() for path, _ in segments))
+        return StitchFacts("film.mp4", "2" * 64, 10, plan.frames, plan.frames, True, True, Fraction(0), (), ())
+
+
+class DryPool:
+    """Workers in this thread: an order is done when somebody polls."""
+
+    def __init__(self, steps: DrySteps, size: int = 2) -> None:
+        self.size = size
+        self.most = 0  # orders that were out at once
+        self._worker = Worker(steps, 1)
+        self._orders: deque[Order] = deque()
+
+    def takes(self, unit: Unit) -> bool:
+        return len(self._orders) < self.size
+
+    def submit(self, order: Order) -> None:
+        self._orders.append(order)
+        self.most = max(self.most, len(self._orders))
+
+    def poll(self, timeout: float) -> list[Outcome]:
+        return [self._worker.run(self._orders.popleft())] if self._orders else []
+
+    def frames(self) -> dict[str, int]:
+        return {}
+
+
+class Ear:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[str, Step, int, int]] = []
+        self.retries: list[tuple[Unit, Failure]] = []
+        self.notices: list[str] = []
+
+    def step(self, job: Job, step: Step, done: int, total: int, seconds: float) -> None:
+        self.steps.append((job.name, step, done, total))
+
+    def retry(self, job: Job, unit: Unit, failure: Failure) -> None:
+        self.retries.append((unit, failure))
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
+
+    def result(self, text: str, **facts: object) -> None:
+        self.notices.append(text)
+
+    def error(self, text: str, **facts: object) -> None:
+        self.notices.append(text)
+
+    def close(self) -> None:
+        return
+
+
+def a_spec(source: Path, target: Path) -> JobSpec:
+    """A plain job."""
+    encoding = Encoding(None, None, 0, "veryfast")
+    return JobSpec(source_of(source), target, Veil.NOBODY, encoding, None, None, "cpu", None)
+
+
+def a_job(folder: Path, name: str = "film.mp4") -> Job:
+    """A new job with a store of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    source = folder / name
+    source.write_bytes(b"film")
+    root = folder / "work"
+    ledger = Ledger.create(FolderStore(root), a_spec(source, folder / "out.mp4"))
+    secret = root / "secret"
+    secret.write_bytes(b"secret")
+    return Job(name, root, ledger, secret)
