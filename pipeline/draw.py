@@ -6,6 +6,7 @@ counted.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from pipeline.analysis import ChunkAnalysis
 from pipeline.chunk import Chunk
 from pipeline.cover import Style, cover
 from pipeline.follow import PRESENT
+from pipeline.identity import Identity, NobodyModel, Seed
 from pipeline.link import Linked, Person
 from pipeline.picture import Picture
 from pipeline.replace import Face, Replacer
@@ -101,14 +103,17 @@ class Painter:
         self._plans = plans(chunk, analysis, linked, found)
         self._tracks = [t for t in (*linked.tracks, *found) if _near(t, chunk)]
         self._replacer, self._style, self._device = replacer, style, device
-        wanted = {
-            q.person.id: q.person.identity
-            for plan in self._plans.values()
-            for q in plan
-            if q.treatment == Treatment.REPLACE and q.person is not None and q.person.identity is not None
-        }
-        drawn = replacer.model.identities(list(wanted.values()))
-        self._identities = {number: one.to(device) for number, one in zip(wanted, drawn, strict=True)}
+        people = {p.id: p.identity for p in linked.people if p.identity is not None}
+        wanted = sorted(
+            {
+                q.person.id
+                for plan in self._plans.values()
+                for q in plan
+                if q.person and q.treatment == Treatment.REPLACE
+            }
+        )
+        drawn = _identities(replacer.model, tuple(people[number] for number in wanted), device)
+        self._identities = dict(zip(wanted, drawn, strict=True))
 
     def draw(self, pictures: Sequence[Picture]) -> None:
         """Replace first, then cover: what is covered stays covered."""
@@ -171,6 +176,12 @@ class Painter:
                 boxes = track.boxes[near]
                 union = np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
                 cover(picture, grown(union, _MARGIN), None, self._style, track.id)
+
+
+@lru_cache(maxsize=2)
+def _identities(model: NobodyModel, seeds: tuple[Seed, ...], device: torch.device) -> list[Identity]:
+    """Drawing takes half a second: one chunk after another of the same people uses the same."""
+    return [identity.to(device) for identity in model.identities(seeds)]
 
 
 def _near(track: Track, chunk: Chunk) -> bool:

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.analysis import ChunkAnalysis
+from pipeline.choose import choose
 from pipeline.errors import NoIdentity
 from pipeline.facts import FrameIndex
 from pipeline.identity import NobodyModel, Seed
@@ -81,7 +82,7 @@ def link(
     secret: bytes,
     model: NobodyModel,
     steady: bool = False,
-    choose: Choose,
+    choose: Choose = choose,
 ) -> Linked:
     """Links the chunks of one job; `analyses` may come without meshes. `secret` seeds the identities; `steady` says
     that it is kept over several jobs and that a person shall look the same in all of them (see `keys`). A person for
