@@ -102,7 +102,7 @@ def _pair(copied: Sequence[StreamFacts], found: Sequence[av.stream.Stream]) -> t
     free = list(found)
     pairs: dict[int, int] = {}
     for facts in copied:
-        match = next((s for s in free if s.type == facts.kind and _codec(s) == facts.codec), None)
+        match = next((s for s in free if s.type == facts.kind and _codec(s) == _family(facts.codec)), None)
         if match is not None:
             free.remove(match)
             pairs[facts.index] = match.index
@@ -111,7 +111,11 @@ def _pair(copied: Sequence[StreamFacts], found: Sequence[av.stream.Stream]) -> t
 
 def _codec(stream: av.stream.Stream) -> str:
     context = stream.codec_context
-    return context.codec.canonical_name if context is not None else (getattr(stream, "name", None) or "")
+    return _family(context.codec.canonical_name if context is not None else (getattr(stream, "name", None) or ""))
+
+
+def _family(codec: str) -> str:
+    return "mpeg audio" if codec in ("mp1", "mp2", "mp3") else codec  # MP4 has one name for the three
 
 
 def _tracks(

@@ -9,7 +9,7 @@ import torch
 
 from pipeline import planes
 from pipeline.errors import VerifyError
-from pipeline.facts import NO_PTS, FrameIndex, VideoInfo
+from pipeline.facts import NO_PTS, FrameIndex, Int64, VideoInfo
 from pipeline.picture import Picture
 from pipeline.reading import decoded, open_input, video_stream
 
@@ -56,9 +56,7 @@ def read(
 def _begin(index: FrameIndex, start: int) -> Iterator[int]:
     """Keyframes from which to try, the likeliest first; 0 is the start of the film."""
     keys = np.flatnonzero(index.keys[: start + 1])
-    # Where the film's own clock is broken a frame can't be told by its time: count from the start.
-    if index.stored is None:
-        yield from (int(key) for key in keys[-2:-4:-1] if key > 0)
+    yield from (int(key) for key in keys[-2:-4:-1] if key > 0)
     yield 0
 
 
@@ -68,20 +66,32 @@ def _frames(
     """Frames from `start` on, and whether the decoder had to conceal something; none when `key` doesn't lead there."""
     with open_input(info.path) as container:
         stream = video_stream(container, info.video_stream)
+        times = index.pts if index.stored is None else index.stored
+        number = None if key else 0
         if key:
-            container.seek(int(index.pts[key]), stream=stream)
-        wanted, found = int(index.pts[start]), False
-        for count, (frame, _) in enumerate(decoded(container, stream, threads)):
-            if not found and key:
-                time = _time(frame)
-                if time is None or time < wanted:
-                    continue
-                if time > wanted or (frame.is_corrupt and not index.corrupt[start]):
+            container.seek(int(times[key]), stream=stream)
+        for frame, _ in decoded(container, stream, threads):
+            if number is None:
+                number = _number(frame, index, times, start)
+                if number is not None and (number > start or (number == start and frame.is_corrupt)):
                     return
-            elif not found and count < start:
-                continue
-            found = True
-            yield frame, frame.is_corrupt
+            if number is not None:
+                if number >= start:
+                    yield frame, frame.is_corrupt
+                number += 1
+
+
+def _number(frame: av.VideoFrame, index: FrameIndex, times: Int64, start: int) -> int | None:
+    """Which frame of the film it is, told by its time; None while that can't be said. Where the film's own times had to
+    be repaired they don't rise, and only a keyframe with a time that no other has is sure."""
+    time = _time(frame)
+    if time is None:
+        return None
+    if index.stored is None:
+        number = int(np.searchsorted(times, time))
+        return number if number < len(times) and times[number] == time else None
+    found = np.flatnonzero(times == time)
+    return int(found[0]) if frame.key_frame and len(found) == 1 else None
 
 
 def _check(frame: av.VideoFrame, index: FrameIndex, number: int, path: Path) -> None:

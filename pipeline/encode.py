@@ -26,7 +26,7 @@ CODECS: tuple[Codec, ...] = ("h264", "hevc", "av1")
 _ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1"}
 _CRF = {"h264": 18, "hevc": 20, "av1": 28}  # about the same look
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
-_SVT_PRESETS = (12, 11, 10, 9, 8, 6, 4, 3, 2)  # SVT-AV1's numbers for the same names
+_SVT_PRESETS = (10, 10, 9, 8, 7, 6, 4, 3, 2)  # of SVT-AV1 for the same names; above 10 it shows artifacts
 _DEPTHS = {"h264": (8, 10), "hevc": (8, 10, 12), "av1": (8, 10)}
 _KEYFRAMES = Fraction(5)  # seconds between keyframes at most: what players seek by
 

@@ -19,7 +19,7 @@ MUXERS = {
     ".mts": "mpegts",
     ".m2ts": "mpegts",
 }
-_HOLDS = {"webm": ("av1",), "mpegts": ("h264", "hevc")}  # video codecs, where not all three
+_HOLDS = {"webm": ("av1",), "mov": ("h264", "hevc"), "mpegts": ("h264", "hevc")}  # video codecs, where not all three
 _OWN_CLOCK = ("mov", "matroska", "nut")  # containers whose times begin where the author says
 
 # Where it was taken, on what very device, by and of whom: in QuickTime, Android, EXIF, XMP and Matroska spellings.

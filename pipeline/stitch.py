@@ -6,6 +6,7 @@ keep their times, all moved by the same amount (see `kept.shift`). Of a part of 
 go along that begin within it; subtitles that began before are shortened.
 """
 
+import io
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -157,10 +158,9 @@ class _Stitcher:
 
     def _add(self, out: av.container.OutputContainer, stream: av.stream.Stream) -> av.stream.Stream | None:
         """The same stream in the output; None where the container can't hold it."""
-        try:
-            new = out.add_stream_from_template(stream, opaque=True)
-        except ValueError:
+        if not _holds(self._muxer, stream):
             return None
+        new = out.add_stream_from_template(stream, opaque=True)
         facts = self._info.streams[stream.index]
         new.metadata.update(kept.tags(facts.metadata))
         new.disposition = facts.disposition  # type: ignore[assignment]
@@ -258,6 +258,18 @@ class _Stitcher:
 
 def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[Packet]:
     yield from (cast(Packet, packet) for packet in container.demux(stream) if packet.size)
+
+
+def _holds(muxer: str, stream: av.stream.Stream) -> bool:
+    """Whether the container takes such a stream. Some muxers say no only when they write the header (FLAC in MOV), and
+    then for the whole file: so each stream is tried alone, in memory."""
+    try:
+        with av.open(io.BytesIO(), "w", format=muxer) as trial:
+            trial.add_stream_from_template(stream, opaque=True)
+            trial.start_encoding()
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
 
 
 def within(packet: Packet, part: tuple[Fraction, Fraction] | None) -> bool:

@@ -22,6 +22,7 @@ from pipeline.reading import decoded, open_input, video_stream
 __all__ = ["FrameIndex", "Hdr", "StreamFacts", "VideoInfo", "index", "ingest"]
 
 _SEEKABLE = ("mov", "matroska", "nut")  # demuxers that seek exactly; what comes in another container is remuxed
+_MIXED = 32  # places by which a time may be out of order: more than any codec's B-frames
 _SQUEEZED = 8  # frames in a row without a time of their own, from which on the clock is taken for broken
 
 
@@ -56,8 +57,9 @@ def _remux(source: Path, number: int, work: Path, kind: str) -> Path:
     """Copy one video stream into a NUT file: it holds any codec in any time base, and has an index."""
     work.mkdir(parents=True, exist_ok=True)
     target = work / "video.nut"
-    # AVI has no presentation times. copyinkf: keep what comes before the first keyframe; the decoder judges it.
-    options = {"fflags": "+genpts"} if kind == "avi" else {}
+    # AVI has no presentation times, MPEG-PS has them for some pictures only; they follow from the order of decoding.
+    # copyinkf: keep what comes before the first keyframe; the decoder judges it.
+    options = {"fflags": "+genpts"} if kind in ("avi", "mpeg") else {}
     graph = ffmpeg.input(str(source), copyts=None, **options).output(
         str(target), map=f"0:{number}", c="copy", copyinkf=None, avoid_negative_ts="disabled", f="nut"
     )
@@ -117,10 +119,18 @@ def _until_next(pts: Int64, shown: Int64) -> Int64:
 
 
 def repaired(raw: Int64, shown: Int64, source: Path) -> Int64:
-    """Strictly increasing time stamps: a frame that has none, or not a later one than the frame before, is set to where
-    the frame before ends, or to just before the next good one. Raises Unsupported when the clock jumps back."""
+    """Strictly increasing time stamps.
+
+    Different times that are only out of order (AVI knows no B-frames) are put in order: the decoder's order of pictures
+    is right. Else a frame that has none, or not a later one than the frame before, is set to where the frame before
+    ends, or to just before the next good one. Raises Unsupported when the clock jumps back.
+    """
     if np.all(np.diff(raw) > 0) and raw[0] != NO_PTS:
         return raw
+    order = np.argsort(raw, kind="stable")
+    moved = int(np.abs(order - np.arange(len(raw))).max())
+    if raw[order[0]] != NO_PTS and np.all(np.diff(raw[order]) > 0) and moved < _MIXED:
+        return raw[order]
     pts, squeezed = raw.copy(), 0
     for i in range(len(pts)):
         before = int(pts[i - 1]) if i else None

@@ -1,0 +1,152 @@
+"""Every frame, time, packet and stream of a source is in the output: films by construction, through the whole way."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from filmgen import Film, ffmpeg, make, read_stamp
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from pipeline import video
+from pipeline.chunk import frame_range, plan
+from pipeline.compare import Comparison, compare
+from pipeline.decode import read
+from pipeline.encode import EncoderSettings, SegmentWriter, verify_segment
+from pipeline.facts import FrameIndex, VideoInfo
+from pipeline.stitch import publish, stitch
+
+CODECS = {
+    "mp4": ("h264", "hevc", "av1"),
+    "mov": ("h264", "hevc"),
+    "mkv": ("h264", "hevc", "av1", "vp9"),
+    "webm": ("vp9", "av1"),
+    "ts": ("h264", "hevc", "mpeg2video"),
+    "mpg": ("mpeg2video",),
+    "avi": ("mpeg4", "h264"),
+}
+
+
+def run(
+    source: Path, target: Path, codec: str | None = None, part: tuple[int, int] | None = None, seconds: str = "1/2"
+) -> tuple[VideoInfo, FrameIndex, Comparison]:
+    """Ingest to stitch without touching a pixel, and the comparison of both files."""
+    work = target.parent / f"work-{source.name}"
+    info = video.ingest(source, work)
+    index = video.index(info, threads=1)
+    first, last = part or (0, len(index))
+    settings_ = EncoderSettings.for_source(info, codec=codec, preset="ultrafast")  # type: ignore[arg-type]
+    segments = []
+    work.mkdir(exist_ok=True)
+    for chunk in plan(index, target=Fraction(seconds), first=first, last=last):
+        with SegmentWriter(work / f"{chunk.index}.nut", info, settings_, 1, chunk=chunk.index) as writer:
+            for picture in read(info, index, chunk.start, chunk.stop):
+                writer.write(picture)
+            segments.append(writer.close())
+        verify_segment(segments[-1], index, chunk)
+    publish(stitch(info, index, segments, target, first=first, last=last), target)
+    return info, index, compare(info, target, index, first, last, threads=1)
+
+
+def numbers(info: VideoInfo, index: FrameIndex) -> list[int]:
+    """Which frame of the generator each frame of the index is."""
+    return [read_stamp(p.planes[0], p.layout.depth) for p in read(info, index, 0, len(index))]
+
+
+@st.composite
+def films(draw: st.DrawFn) -> tuple[Film, str, str]:
+    """A film, the output's container and its codec."""
+    container = draw(st.sampled_from(sorted(CODECS)))
+    codec = draw(st.sampled_from(CODECS[container]))
+    plain = container in ("avi", "mpg") or codec == "mpeg2video"
+    film = Film(
+        container=container,
+        codec=codec,
+        frames=draw(st.integers(2, 34)),
+        gop=draw(st.sampled_from([4, 9, 100])),
+        open_gop=draw(st.booleans()),
+        b_frames=draw(st.integers(0, 3)),
+        pattern="cfr" if plain else draw(st.sampled_from(["cfr", "ntsc", "vfr"])),
+        sound=draw(st.integers(0, 2)),
+        delay=draw(st.sampled_from([Fraction(0), Fraction(1, 5), Fraction(337, 1000)])),
+    )
+    target = draw(st.sampled_from(["mp4", "mov", "mkv", "ts"]))
+    return (
+        film,
+        target,
+        draw(st.sampled_from(["h264", "hevc"] if target in ("ts", "mov") else ["h264", "h264", "hevc", "av1"])),
+    )
+
+
+@settings(max_examples=30, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@given(films())
+@example((Film("mp4", "h264", open_gop=True, b_frames=3, pattern="vfr", sound=2, delay=Fraction(1, 5)), "mp4", "h264"))
+@example((Film("mov", "hevc", open_gop=True, pattern="ntsc"), "mov", "hevc"))
+@example((Film("mkv", "av1", pattern="vfr"), "mkv", "av1"))
+@example((Film("webm", "vp9", pattern="ntsc"), "webm", "av1"))
+@example((Film("ts", "h264", open_gop=True, b_frames=3, sound=2), "mp4", "h264"))
+@example((Film("ts", "hevc", pattern="vfr", delay=Fraction(1, 5)), "ts", "hevc"))
+@example((Film("mpg", "mpeg2video", sound=2), "mp4", "h264"))
+@example((Film("avi", "mpeg4", b_frames=0), "mov", "h264"))
+@example((Film("avi", "mpeg4", b_frames=2), "mp4", "h264"))
+@example((Film("avi", "h264", b_frames=3), "mkv", "h264"))
+def test_film_comes_out_as_it_went_in(tmp_path_factory: pytest.TempPathFactory, case: tuple[Film, str, str]) -> None:
+    film, suffix, codec = case
+    folder = tmp_path_factory.mktemp("film")
+    source = make(film, folder / f"film.{film.container}")
+    info, index, result = run(source, folder / f"out.{suffix}", codec)
+
+    assert numbers(info, index) == list(range(film.frames))
+    times = [int(p) * index.time_base for p in index.pts]
+    expected = film.times()
+    assert [t - times[0] for t in times] == [t - expected[0] for t in expected]
+    assert index.damaged == 0
+    assert (result.frames_in, result.frames_out) == (film.frames, film.frames)
+    assert result.pts_equal
+    assert result.audio_equal
+    assert result.streams_lost == ()
+    assert result.stripped == ()
+    assert result.damaged_out == 0
+    if suffix in ("mp4", "mov"):
+        assert result.rounding == 0
+
+
+def test_edit_list_hides_frames(tmp_path: Path) -> None:
+    whole = make(Film(frames=40, gop=20, open_gop=True, b_frames=3), tmp_path / "whole.mp4")
+    source = tmp_path / "cut.mp4"
+    ffmpeg("-ss", "0.6", "-i", whole, "-c", "copy", source)
+    info, index, result = run(source, tmp_path / "out.mp4")
+    assert numbers(info, index) == list(range(15, 40))
+    assert result.pts_equal
+    assert result.audio_equal
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_part_of_a_film(tmp_path: Path, suffix: str) -> None:
+    source = make(Film(frames=50, gop=12, open_gop=True, b_frames=3, pattern="vfr", sound=2), tmp_path / "film.mp4")
+    info = video.ingest(source, tmp_path)
+    index = video.index(info)
+    part = frame_range(index, Fraction(1), Fraction(3))
+    assert 0 < part[0] < part[1] < 50
+    target = tmp_path / f"out.{suffix}"
+    _, _, result = run(source, target, part=part)
+    assert result.pts_equal
+    assert result.audio_equal
+    assert result.frames_out == part[1] - part[0]
+    again = video.ingest(target, tmp_path)
+    made = video.index(again)
+    assert numbers(again, made) == list(range(*part))
+    # MP4 begins at 0 with the first frame. Matroska moves all, so that sound which decodes earlier has a place.
+    assert suffix == "mkv" or made.pts[0] == 0
+
+
+def test_long_gop_is_split_and_read_exactly(tmp_path: Path) -> None:
+    source = make(Film(frames=60, gop=250, b_frames=3, pattern="vfr"), tmp_path / "film.mp4")
+    info = video.ingest(source, tmp_path)
+    index = video.index(info)
+    chunks = plan(index, target=Fraction(1))
+    assert len(chunks) > 3
+    assert [c.start for c in chunks[1:]] == [c.stop for c in chunks[:-1]]
+    for chunk in chunks:
+        seen = [read_stamp(p.planes[0]) for p in read(info, index, chunk.start, chunk.stop)]
+        assert seen == list(range(chunk.start, chunk.stop))
