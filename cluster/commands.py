@@ -14,7 +14,7 @@ import typer
 from cluster import exits, processes, report
 from cluster.config import Request, UsageError, moment, pool_settings
 from cluster.farm import FarmError
-from cluster.inputs import pairs
+from cluster.inputs import check_writable, pairs
 from cluster.job import Veil
 from cluster.localray import LocalPool
 from cluster.progress import Voice, voice
@@ -114,6 +114,50 @@ def swap(
         work=work,
     )
     return run_swap(request, as_json, debug)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the films and the sheet.")] = Path(
+        "demo"
+    ),
+    seconds: Annotated[float, typer.Option(min=1, help="Length of the film.")] = 12,
+    seed: Annotated[int, typer.Option(help="Which film: other people, other rooms.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes. Default: one per core.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Tell progress and results as JSON lines on stdout.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show stacks and the noise of libraries.")] = False,
+) -> int:
+    """Make a film of people who do not exist, give them other faces, and show before and after."""
+    from pipeline.film import make_film
+    from pipeline.sheet import contact_sheet
+
+    before, after, sheet = out / "before.mp4", out / "after.mp4", out / "contact-sheet.png"
+    check_writable(out)
+    if not as_json:
+        print(f"veilfarm: making a film of {seconds:g} s in {before}", file=sys.stderr)
+    make_film(before, seconds, seed)
+    code = run_swap(Request((before,), after, workers=workers, overwrite=True), as_json, debug)
+    if code == exits.DONE:
+        contact_sheet(before, after, sheet)
+        print(f"before: {before}\nafter:  {after}\nlook at: {sheet}", file=sys.stderr if as_json else sys.stdout)
+    return code
+
+
+@app.command()
+def sheet(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="The source.")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="The output.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The PNG to write.")],
+    columns: Annotated[int, typer.Option(min=1, max=20, help="Pairs side by side.")] = 4,
+    rows: Annotated[int, typer.Option(min=1, max=50, help="Rows of pairs.")] = 2,
+    width: Annotated[int, typer.Option(min=32, max=1920, help="Width of one picture in pixels.")] = 320,
+) -> int:
+    """Draw a contact sheet: frames of a film above the same frames of another."""
+    from pipeline.sheet import contact_sheet
+
+    contact_sheet(before, after, output, columns=columns, rows=rows, width=width)
+    print(output)
+    return exits.DONE
 
 
 def run_swap(request: Request, as_json: bool, debug: bool) -> int:
