@@ -190,7 +190,7 @@ def _inside(seen: Detections, job: _Job, layout: PixelLayout, turn: int) -> Dete
 
 
 def _span(centre: float, window: int, step: int, length: int) -> tuple[int, int]:
-    """An even interval of window * step pixels around the centre, moved into 0..length; all of it where that is short."""
+    """An even interval of window * step pixels around the centre, moved into 0..length; all of it if that is short."""
     side = window * step
     if side >= length:
         return 0, length

