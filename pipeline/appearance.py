@@ -6,19 +6,22 @@ scene's mean puts its light on.
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline import uv
 from pipeline.filters import spread
+from pipeline.models import recogniser, topology
+from pipeline.models.recogniser import Recogniser
 from pipeline.raster import Raster, rasterise
 from pipeline.shape import mean_shape
 
 EPS = 0.12  # added before logarithms, in RGB of 0..1: keeps dark noise from becoming contrast
 LIGHT = 0.24  # sigma of what counts as light, in distances between the eyes' outer corners
 SKIN = (0.62, 0.48, 0.40)  # a middle skin, to look at textures by themselves
-CHIP = 150  # pixels of the pictures that the recogniser sees
+SMALL = 128  # pixels of textures that are only compared
 
 
 def flatten(logs: Tensor, weight: Tensor, sigma: float) -> Tensor:
@@ -51,6 +54,20 @@ def alive_mask(size: int, device: torch.device) -> Tensor:
     return ((index >= uv.MESH_TRIANGLES) & (index < last)).float()
 
 
+@lru_cache(maxsize=4)
+def plain_mask(size: int, device: torch.device) -> Tensor:
+    """(1, 1, size, size) 1 on forehead, cheeks and chin: skin without brows, eyes, nostrils, lips."""
+    axis = (torch.arange(size) + 0.5) * uv.SIZE / size
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    mask = (uv.blend_mask(torch.device("cpu")) > 0.5).float()[None, None]
+    mask = F.interpolate(mask, size=(size, size), mode="area").gt(0.9).float()
+    named = [topology.ring("left_eye"), topology.ring("right_eye"), topology.ring("lips_outer")]
+    named += [topology.points("left_brow"), topology.points("right_brow"), np.array([2, 98, 327])]
+    for px, py in uv.coordinates(torch.device("cpu"))[torch.from_numpy(np.concatenate(named))].tolist():
+        mask *= (torch.hypot(x - px, y - py) > 0.09 * uv.PIXELS_PER_UNIT).float()
+    return mask.to(device)
+
+
 def unwrap(image: Tensor, mesh: Tensor, size: int) -> Tensor:
     """The face of an RGB image (3, H, W) with its mesh (468, 3) in the image's pixels, as a texture (3, size, size)."""
     h, w = image.shape[-2:]
@@ -62,17 +79,17 @@ def unwrap(image: Tensor, mesh: Tensor, size: int) -> Tensor:
 def portray(textures: Tensor, shapes: Tensor) -> Tensor:
     """Pictures (P, 3, 150, 150) in 0..1 as the recogniser wants them: each texture (P, 3, s, s) on its own shape
     (P, 468, 3), from the front, in even light before a grey ground."""
-    device, result = textures.device, []
+    device = textures.device
+    maps = Recogniser.align(shapes.cpu().numpy()).to(device)  # from the crop to the shape's plane
+    flat = (shapes[..., :2] - maps[:, None, :, 2]) @ torch.linalg.inv(maps[:, :, :2]).mT
+    points = uv.extend(flat)
+    depth = torch.cat([shapes[..., 2], torch.full_like(points[:, 468:, 0], 99.0)], 1)
+    drawn = rasterise(torch.cat([points, depth[..., None]], 2), uv.triangles(device), recogniser.SIZE, recogniser.SIZE)
+    place = drawn.interpolate(uv.coordinates(device)[None] / uv.SIZE * 2 - 1, uv.triangles(device))
+    index = drawn.triangle[:, None]
+    inside = (index >= 0) & (index < uv.MESH_TRIANGLES + uv.EYE_TRIANGLES + uv.MOUTH_TRIANGLES)
+    # A face is half as large here as in its texture: fine detail would only alias.
+    small = F.interpolate(textures, size=(SMALL, SMALL), mode="area") if textures.shape[-1] > SMALL else textures
+    colour = F.grid_sample(small, place.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
     skin = torch.tensor(SKIN, device=device).log()[:, None, None]
-    for texture, shape in zip(textures, shapes, strict=True):
-        points = shape - shape.mean(0)
-        points = torch.cat([points[:, :2] * (CHIP / 2.7) + CHIP / 2, points[:, 2:]], 1)[None]
-        outer = torch.cat([points, uv.extend(points)[:, 468:] + torch.tensor([0, 0, 99.0], device=device)], 1)
-        drawn = rasterise(outer, uv.triangles(device), CHIP, CHIP)
-        place = drawn.interpolate(uv.coordinates(device)[None] / uv.SIZE * 2 - 1, uv.triangles(device))
-        inside = (drawn.triangle >= 0) & (drawn.triangle < uv.MESH_TRIANGLES + uv.EYE_TRIANGLES + uv.MOUTH_TRIANGLES)
-        small = F.interpolate(texture[None], size=(256, 256), mode="area") if texture.shape[-1] > 256 else texture[None]
-        colour = F.grid_sample(small, place.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)[0]
-        face = (torch.exp(colour + skin) - EPS).clamp(0, 1)
-        result.append(torch.where(inside, face, torch.full_like(face, 0.5)))
-    return torch.stack(result)
+    return torch.where(inside, (torch.exp(colour + skin) - EPS).clamp(0, 1), torch.full_like(colour, 0.5))

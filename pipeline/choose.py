@@ -6,15 +6,18 @@ neck and hands show of a person should not contradict the face. What is measured
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline import appearance, uv
+from pipeline.appearance import SMALL
 from pipeline.errors import NoIdentity
-from pipeline.identity import SMALL, Identity, NobodyModel, Seed
-from pipeline.models.recogniser import Recogniser
+from pipeline.filters import blur
+from pipeline.identity import Identity, NobodyModel, Seed
+from pipeline.models.recogniser import SIZE, Recogniser
 from pipeline.picture import Picture, PixelLayout, warp_rgb
 from pipeline.replace import Face, Replacer
 from pipeline.shape import neutral
@@ -23,8 +26,8 @@ from pipeline.track import Sample
 CANDIDATES = 10  # drawn at once
 ROUNDS = 4
 FROM_PERSON = 0.66  # distance to the person replaced: the recogniser's own threshold, 0.6, and a tenth
-FROM_PORTRAIT = 0.30  # between drawn faces and portraits, both seen in even light (see `appearance.portray`)
-FROM_OTHERS = 0.30
+FROM_PORTRAIT = 0.36  # between drawn faces and portraits, both seen in even light (see `appearance.portray`)
+FROM_OTHERS = 0.50
 LOOKS = 4  # samples of the person that a candidate is tried on
 
 
@@ -36,14 +39,14 @@ def choose(model: NobodyModel, secret: bytes, person: str, samples: Sequence[Sam
     others = _portraits(model, taken, recogniser)
     known = torch.cat([model.portraits, others])
     limits = torch.cat([torch.full((len(model.portraits),), FROM_PORTRAIT), torch.full((len(others),), FROM_OTHERS)])
-    wanted = _apparent_sex(model, looks)
+    wanted = _apparent(model, looks)
     for start in range(0, CANDIDATES * ROUNDS, CANDIDATES):
         seeds = [Seed.derive(secret, person, attempt) for attempt in range(start, start + CANDIDATES)]
         drawn = torch.stack([model.draw(s) for s in seeds])
         faces = _portraits(model, seeds, recogniser)
         distinct = (torch.cdist(faces, known) >= limits).all(1)
         far = _from_person(model, seeds, looks, recogniser)
-        fit = -(drawn @ model.female - wanted).abs() if looks else torch.zeros(len(seeds))
+        fit = torch.zeros(len(seeds)) if wanted is None else -_contradiction(model, drawn, wanted)
         allowed = distinct & (far >= FROM_PERSON)
         if allowed.any():
             return seeds[int(torch.where(allowed, fit, torch.full_like(fit, -np.inf)).argmax())]
@@ -102,25 +105,47 @@ def _from_person(model: NobodyModel, seeds: Sequence[Seed], looks: Sequence[_Loo
 def _tried(replacer: Replacer, look: _Look, rest: Tensor, identity: Identity, recogniser: Recogniser) -> Tensor:
     picture = look.picture()
     replacer.apply([Face(picture, look.mesh, rest, identity)])
-    return warp_rgb(picture, recogniser.align(look.mesh[None]), appearance.CHIP)
+    return warp_rgb(picture, recogniser.align(look.mesh[None].numpy()), SIZE)
 
 
-def _apparent_sex(model: NobodyModel, looks: Sequence[_Look]) -> float:
-    """What the model's own axis says of the person, by least squares of the face on the model's components."""
+@dataclass(frozen=True, slots=True)
+class _Apparent:
+    """What is measured of a head so that the new face fits it."""
+
+    female: float  # on the model's axis
+    lines: float  # strength of wrinkles and pores, as the logarithm of a contrast
+
+
+def _lines(textures: Tensor) -> Tensor:
+    """(P,) for small textures (P, 3, s, s): the contrast of fine detail on skin, away from brows, eyes and lips."""
+    grey = textures.mean(1, keepdim=True)
+    band = blur(grey, 0.8) - blur(grey, 3.0)
+    skin = appearance.plain_mask(textures.shape[-1], textures.device)
+    return torch.log(((band.square() * skin).sum((1, 2, 3)) / skin.sum()).sqrt() + 1e-3)
+
+
+def _apparent(model: NobodyModel, looks: Sequence[_Look]) -> _Apparent | None:
+    """The face of each look, by least squares on the model's components; the median over the looks."""
     if not looks:
-        return 0.0
+        return None
     parts = model.small_components()
     face = appearance.face_mask(SMALL, torch.device("cpu"))
     alive = appearance.alive_mask(SMALL, torch.device("cpu"))
-    values = []
+    basis = (parts[1:] * face).flatten(1)
+    gram = basis @ basis.T
+    ridge = gram.diagonal().mean() * 0.3 * torch.eye(len(gram))
+    female, lines = list[float](), list[float]()
     for look in looks:
         logs = torch.log(appearance.unwrap(look.image, look.mesh, SMALL)[None] + appearance.EPS)
         sigma = appearance.LIGHT * uv.PIXELS_PER_UNIT * SMALL / uv.SIZE
         texture = appearance.flatten(logs, face * (1 - alive), sigma) * face
-        texture = (texture - parts[:1]).flatten()
-        basis = (parts[1:] * face).flatten(1)
-        gram = basis @ basis.T
-        ridge = gram.diagonal().mean() * 0.3 * torch.eye(len(gram))
-        coefficients = torch.linalg.solve(gram + ridge, basis @ texture)
-        values.append(float(coefficients @ model.female[: len(coefficients)]))
-    return float(np.median(values))
+        coefficients = torch.linalg.solve(gram + ridge, basis @ (texture - parts[:1]).flatten())
+        female.append(float(coefficients @ model.female[: len(coefficients)]))
+        lines.append(float(_lines(texture)[0]))
+    return _Apparent(float(np.median(female)), float(np.median(lines)))
+
+
+def _contradiction(model: NobodyModel, drawn: Tensor, wanted: _Apparent) -> Tensor:
+    """(P,) how badly the drawn faces fit a head: 1 is a clear contradiction in one respect."""
+    lines = _lines(model.textures(drawn, small=True))
+    return (drawn @ model.female - wanted.female).abs() / 0.4 + (lines - wanted.lines).clamp_min(0) / 0.5

@@ -78,6 +78,7 @@ def _mosaic(rgb: Tensor, hidden: tuple[float, float, float, float], region: Box,
     number = count_x * count_y
     total = torch.zeros(3, number, device=rgb.device).index_add_(1, cell, rgb.reshape(3, -1))
     size = torch.zeros(number, device=rgb.device).index_add_(0, cell, torch.ones_like(cell, dtype=torch.float32))
-    error = torch.randn(3, CELLS * CELLS * 2, generator=torch.Generator().manual_seed(seed)) * NOISE
+    error = torch.randn(4, CELLS * CELLS * 2, generator=torch.Generator().manual_seed(seed)) * NOISE
+    error = error[:1] + 0.3 * error[1:]  # mostly brightness: wrong colours would draw the eye
     mean = total / size.clamp_min(1) + error[:, :number].to(rgb.device)
     return ((mean * STEPS).round() / STEPS).clamp(0, 1)[:, cell].reshape(3, h, w)

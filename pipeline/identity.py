@@ -21,11 +21,11 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline import uv
+from pipeline.appearance import SMALL
 from pipeline.errors import ModelError
 from pipeline.models import weights
 
 CLIP = 2.0  # standard deviations at which coefficients end: beyond lie faces that look like no one could
-SMALL = 128  # pixels of the textures with which candidates are compared
 
 
 @dataclass(frozen=True, slots=True)

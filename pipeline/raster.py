@@ -15,7 +15,7 @@ class Raster:
 
     def interpolate(self, values: Tensor, triangles: Tensor) -> Tensor:
         """Values of the vertices, (F, V, C) or (1, V, C), at each pixel: (F, C, H, W); 0 outside the mesh."""
-        f, h, w = self.triangle.shape
+        f = len(self.triangle)
         corners = triangles[self.triangle.clamp_min(0)]  # (F, H, W, 3)
         values = values.expand(f, -1, -1)
         batch = torch.arange(f, device=values.device)[:, None, None, None]

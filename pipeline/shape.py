@@ -74,7 +74,7 @@ class Pose:
 
 @lru_cache(maxsize=1)
 def mean_shape() -> Tensor:
-    """(468, 3) the mean of the people that the model of nobody is made of, looking straight ahead. Raises ModelError."""
+    """(468, 3) the mean of the people of whom the model of nobody is made, looking ahead. Raises ModelError."""
     return weights.load("mean_shape")["shape"]
 
 

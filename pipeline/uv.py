@@ -1,10 +1,11 @@
 """The plane of textures: every point of the mesh, and a little beyond its oval, has a place in a square picture.
 
-The plane is the mean shape seen from the front. Two rings of points around the oval carry the warp of the picture out to
-where nothing moves any more, and let textures reach beyond the line at which they are blended.
+The plane is the mean shape seen from the front. Two rings of points around the oval carry the warp of the picture out
+to where nothing moves any more, and let textures reach beyond the line at which they are blended.
 """
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ def triangles(device: torch.device) -> Tensor:
     n = len(topology.ring("oval"))
     lines = [topology.ring("oval"), 468 + np.arange(n), 468 + n + np.arange(n)]
     around = []
-    for inner, outer in zip(lines, lines[1:], strict=False):
+    for inner, outer in pairwise(lines):
         for i in range(n):
             j = (i + 1) % n
             around += [(inner[i], outer[i], inner[j]), (inner[j], outer[i], outer[j])]

@@ -1,11 +1,11 @@
-"""The model of nobody: `pipeline/data/mean_shape.npz` and `pipeline/data/nobody.npz`, from portraits of people who do not
-exist.
+"""The model of nobody: `pipeline/data/mean_shape.npz` and `pipeline/data/nobody.npz`, from portraits of
+people who do not exist.
 
     python tools/build_nobody.py PORTRAITS   # a folder of pictures, one face in each
 
 Portraits: faker-js/assets-person-portrait (CC0 1.0), made by a text-to-image model, named female_… and male_….
-Method: an active appearance model (Cootes, Edwards and Taylor, ECCV 1998) on logarithms of colour from which the light of
-each portrait was taken away. Hair and things before a face are filled from the other portraits (iterated principal
+Method: an active appearance model (Cootes, Edwards and Taylor, ECCV 1998) on logarithms of colour from which the light
+of each portrait was taken away. Hair and things before a face are filled from the other portraits (iterated principal
 components with weights; De la Torre and Black, "Robust principal component analysis for computer vision", ICCV 2001).
 """
 
@@ -19,14 +19,14 @@ import torch
 import torch.nn.functional as F
 from packages import Source, store
 from PIL import Image
+from pipeline.models.recogniser import Recogniser
 from torch import Tensor
 
 from pipeline import appearance, shape, uv
 from pipeline.filters import blur
-from pipeline.models import topology, weights
+from pipeline.models import weights
 from pipeline.models.centerface import CenterFace
 from pipeline.models.facemesh import FaceMesh
-
 from pipeline.picture import Picture, PixelLayout
 
 SOURCE = Source("github", "faker-js/assets-person-portrait", "1", "CC0-1.0")
