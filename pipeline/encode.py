@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -190,6 +191,7 @@ def _options(info: VideoInfo, settings: EncoderSettings, threads: int) -> dict[s
         os.environ.setdefault("SVT_LOG", "1")  # the library writes to stderr by itself; 1 leaves errors
         options["preset"] = str(_SVT_PRESETS[_PRESETS.index(settings.preset)])
         parts = [f"lp={threads or 0}"]
+        parts += [f"mastering-display={_as_decimals(hdr.display)}"] * bool(hdr.display)
         parts += [f"content-light={light}"] * bool(light)
         options["svtav1-params"] = ":".join(parts)
         return options
@@ -208,6 +210,17 @@ def _options(info: VideoInfo, settings: EncoderSettings, threads: int) -> dict[s
     parts += ["hdr10=1"] * bool(hdr.display or light)
     options["x265-params"] = ":".join(parts)
     return options
+
+
+def _as_decimals(display: str) -> str:
+    """SVT-AV1 wants the same numbers in units of 1 and cd/m2, with decimals."""
+
+    def scaled(match: re.Match[str]) -> str:
+        unit = 10_000 if match[1] == "L" else 50_000
+        numbers = (f"{int(number) * (100_000 // unit):06d}" for number in match[2].split(","))
+        return f"{match[1]}(" + ",".join(f"{n[:-5]}.{n[-5:]}" for n in numbers) + ")"
+
+    return re.sub(r"([A-Z]+)\(([\d,]+)\)", scaled, display)
 
 
 def output_error(error: av.error.FFmpegError, path: Path) -> PipelineError:
