@@ -1,0 +1,167 @@
+"""Where and how the finder looks, with a real detector on small scenes and with a made-up one that counts."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from portrait import as_picture, portrait, scene
+
+from pipeline.detect import Detections, FaceFinder, Looks, full_every
+from pipeline.detections import join, nothing, overlaps, suppress
+from pipeline.look import back, look, upright
+from pipeline.models.centerface import CenterFace
+from pipeline.picture import PixelLayout, thumbnail
+
+CPU = torch.device("cpu")
+FACE = (0.38, 0.15, 0.62, 0.53)  # of the portrait's side
+
+
+def box_of(x: int, y: int, side: int) -> np.ndarray:
+    return np.array([[x, y, x, y]], np.float32) + np.array(FACE, np.float32) * side
+
+
+def layout(width: int, height: int, rotation: int = 0) -> PixelLayout:
+    return PixelLayout(width, height, 8, 1, 1, "bt709", False, rotation)
+
+
+class Bright:
+    """A detector of white rectangles, at least 6 px wide; it notes the sizes of what it was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[int, int]] = []
+
+    def detect(self, image: torch.Tensor) -> Detections:
+        return self.detect_batch(image[None])[0]
+
+    def detect_batch(self, images: torch.Tensor) -> list[Detections]:
+        return [self._one(image) for image in images]
+
+    def _one(self, image: torch.Tensor) -> Detections:
+        self.shown.append((image.shape[2], image.shape[1]))
+        rows, columns = (image.mean(0) > 0.6).nonzero(as_tuple=True)
+        if len(rows) < 36:
+            return nothing()
+        box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        return Detections(np.array([box], np.float32), np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
+
+
+def film(boxes: list[tuple[int, int, int] | None], width: int = 640, height: int = 480) -> list:
+    pictures = []
+    for number, place in enumerate(boxes):
+        image = torch.full((3, height, width), 0.2)
+        if place is not None:
+            x, y, side = place
+            image[:, y : y + side, x : x + side] = 1.0
+        pictures.append(as_picture(image, number))
+    return pictures
+
+
+def test_a_small_face_is_followed_between_full_looks():
+    # 12 px are 4 px in a scan at 224 px: only the full look at picture 5 can see it; it moves all the time.
+    places = [(100 + 4 * i, 200, 12) for i in range(10)]
+    detector = Bright()
+    finder = FaceFinder(detector, layout(640, 480), CPU, Looks(scan=224, every=3))
+    found = finder.find(film(places), [i == 5 for i in range(10)])
+    for (x, y, side), detections in zip(places, found, strict=True):
+        assert len(detections) == 1
+        np.testing.assert_allclose(detections.boxes[0], [x, y, x + side, y + side], atol=2)
+    assert detector.shown.count((640, 480)) == 1
+    assert detector.shown.count((192, 192)) == 9
+
+
+def test_the_next_call_goes_on_from_the_last_one():
+    places = [(100 + 4 * i, 200, 12) for i in range(12)]
+    finder = FaceFinder(Bright(), layout(640, 480), CPU, Looks(scan=224, every=100))
+    pictures = film(places)
+    first = finder.find(pictures[:6], [i == 0 for i in range(6)])
+    second = finder.find(pictures[6:], [False] * 6)
+    assert [len(d) for d in first + second] == [1] * 12
+
+
+def test_a_face_that_leaves_is_given_up_after_a_while():
+    detector = Bright()
+    finder = FaceFinder(detector, layout(640, 480), CPU, Looks(scan=224, every=100, patience=3))
+    found = finder.find(film([(100, 200, 12)] * 4 + [None] * 8), [i == 0 for i in range(12)])
+    assert [len(d) for d in found] == [1] * 4 + [0] * 8
+    assert detector.shown.count((192, 192)) == 3 + 3
+
+
+def test_a_hint_is_looked_at():
+    finder = FaceFinder(Bright(), layout(640, 480), CPU, Looks(scan=224, every=100))
+    hint = np.array([[96, 196, 116, 216]], np.float32)
+    found = finder.find(film([(100, 200, 12)])[:1], [False], [hint])
+    assert len(found[0]) == 1
+
+
+def test_no_pictures_give_nothing():
+    assert FaceFinder(Bright(), layout(64, 48), CPU).find([], []) == []
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_rotated_films_give_boxes_in_coded_pixels(rotation):
+    upright_image = scene(320, 256, (30, 20, 224))
+    coded = upright(upright_image, 4 - rotation // 90).contiguous()
+    picture = as_picture(coded, rotation=rotation)
+    finder = FaceFinder(CenterFace(CPU, threshold=0.5), picture.layout, CPU)
+    (found,) = finder.find([picture], [True])
+    linear, shift = back(rotation // 90, (0, 0, coded.shape[2], coded.shape[1]), coded.shape[2], coded.shape[1])
+    expected = Detections(box_of(30, 20, 224), np.ones(1), np.zeros((1, 5, 2))).moved(linear, shift)
+    assert len(found) == 1
+    assert overlaps(found.boxes, expected.boxes)[0, 0] > 0.6
+    x0, y0, x1, y1 = found.boxes[0]
+    assert ((found.points[0] > [x0, y0]) & (found.points[0] < [x1, y1])).all()
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_lying_face_is_found_when_asked_for(quarters):
+    lying = upright(scene(256, 256, (16, 16, 224)), quarters).contiguous()
+    detector = CenterFace(CPU, threshold=0.5)
+    (found,) = FaceFinder(detector, layout(256, 256), CPU, Looks(turned=True)).find([as_picture(lying)], [True])
+    assert len(found) >= 1
+    centre = (found.boxes[0, :2] + found.boxes[0, 2:]) / 2
+    assert (np.abs(centre - 128) < 64).all()
+
+
+def test_looks_are_what_a_thumbnail_is():
+    picture = as_picture(portrait())
+    for size in (384, 192, 128, 100):
+        seen = look(picture, (0, 0, 384, 384), size, size)
+        assert seen.shape == (3, size, size)
+        assert float((seen - thumbnail(picture, size, size)).abs().mean()) < 0.01
+
+
+def test_ten_bit_pictures_look_the_same():
+    picture = as_picture(portrait())
+    deep = as_picture(portrait())
+    deep.layout = PixelLayout(384, 384, 10, 1, 1, "bt709", False)
+    deep.planes = tuple(p.to(torch.int16) * 4 for p in picture.planes)
+    torch.testing.assert_close(look(picture, (0, 0, 384, 384), 96, 96), look(deep, (0, 0, 384, 384), 96, 96))
+
+
+def test_full_looks_become_rarer_with_size():
+    assert [full_every(layout(w, h)) for w, h in ((640, 360), (1280, 720), (1920, 1080), (3840, 2160))] == [
+        8,
+        8,
+        18,
+        24,
+    ]
+
+
+@given(st.integers(0, 3), st.integers(8, 60), st.integers(8, 60))
+def test_turning_and_back_is_the_identity(quarters, width, height):
+    image = torch.zeros(3, height, width)
+    image[:, height // 2, width // 3] = 1
+    turned = upright(image, quarters)
+    row, column = (turned[0] > 0).nonzero()[0].tolist()
+    linear, shift = back(quarters, (10, 20, 10 + 2 * width, 20 + 2 * height), width, height)
+    there = linear @ np.array([column + 0.5, row + 0.5]) + shift
+    np.testing.assert_allclose(there, [10 + 2 * (width // 3 + 0.5), 20 + 2 * (height // 2 + 0.5)])
+
+
+def test_suppression_keeps_the_best_of_each_face():
+    boxes = np.array([[0, 0, 10, 10], [1, 1, 11, 11], [40, 40, 50, 50]], np.float32)
+    assert suppress(boxes, np.array([0.5, 0.9, 0.3], np.float32), 0.3).tolist() == [1, 2]
+    assert len(suppress(boxes[:0], np.zeros(0, np.float32), 0.3)) == 0
+    assert len(join([], 0.3)) == 0
+    assert overlaps(boxes[:0], boxes).shape == (0, 3)
