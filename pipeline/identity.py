@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
 
+import av
+import av.error
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from pipeline import uv
@@ -96,8 +97,7 @@ class NobodyModel:
     def components(self) -> Iterator[Tensor]:
         """Mean, then components, each (3, 512, 512) and scaled to one standard deviation."""
         for content, limit in zip(self.pictures, self.limits, strict=True):
-            steps = np.array(Image.open(io.BytesIO(content)).convert("RGB"))
-            yield (torch.from_numpy(steps).permute(2, 0, 1).float() - 128) * (limit / 127)
+            yield (_pixels(content).permute(2, 0, 1).float() - 128) * (limit / 127)
 
     def small_components(self) -> Tensor:
         """(1 + K, 3, 128, 128) all of them, shrunk. Kept by the process: candidates are drawn from it."""
@@ -127,6 +127,15 @@ class NobodyModel:
         mask = F.interpolate(uv.blend_mask(torch.device("cpu"))[None, None], size=textures.shape[-1], mode="area")
         whole = torch.cat([textures, mask.expand(len(seeds), -1, -1, -1)], 1)
         return [Identity(s, shape, _levels(t[None])) for s, shape, t in zip(seeds, shapes, whole, strict=True)]
+
+
+def _pixels(content: bytes) -> Tensor:
+    """(H, W, 3) uint8 RGB of a WebP picture."""
+    try:
+        with av.open(io.BytesIO(content), "r", format="webp_pipe") as container:
+            return torch.from_numpy(next(container.decode(video=0)).to_ndarray(format="rgb24"))
+    except (av.error.FFmpegError, StopIteration) as error:
+        raise ModelError("the model of nobody can't be read", str(error), "install the package again") from error
 
 
 def _levels(texture: Tensor) -> tuple[Tensor, ...]:
