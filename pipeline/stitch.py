@@ -224,12 +224,13 @@ class _Stitcher:
                     packet.pts = int(seen[count]) + int(move)
                     early = place - delay
                     packet.dts = int(times[early]) if early >= 0 else int(times[0]) + early * step
-                    # Durations belong to the frame that is shown, not to the packet's place.
                     shown = int(np.searchsorted(wanted, seen[count]))
-                    packet.duration = int(self._durations[done + min(shown, segment.frames - 1)])
+                    if shown == len(wanted) or wanted[shown] != seen[count]:
+                        raise _wrong(segment, "its time stamps are not those of the film")
+                    packet.duration = int(self._durations[done + shown])
                     yield packet, packet.dts * base
             if not np.array_equal(np.sort(seen), wanted):
-                raise _wrong(segment, "its time stamps are not those of the film")
+                raise _wrong(segment, "it has another number of packets than frames")
             done += segment.frames
 
     def _other_packets(

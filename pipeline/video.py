@@ -118,6 +118,11 @@ def _until_next(pts: Int64, shown: Int64) -> Int64:
     return np.append(np.diff(pts), last)
 
 
+def _rises(times: Int64) -> bool:
+    # Compared, not subtracted: a difference to "no time" overflows.
+    return bool(times[0] != NO_PTS and np.all(times[1:] > times[:-1]))
+
+
 def repaired(raw: Int64, shown: Int64, source: Path) -> Int64:
     """Strictly increasing time stamps.
 
@@ -125,11 +130,11 @@ def repaired(raw: Int64, shown: Int64, source: Path) -> Int64:
     is right. Else a frame that has none, or not a later one than the frame before, is set to where the frame before
     ends, or to just before the next good one. Raises Unsupported when the clock jumps back.
     """
-    if np.all(np.diff(raw) > 0) and raw[0] != NO_PTS:
+    if _rises(raw):
         return raw
     order = np.argsort(raw, kind="stable")
     moved = int(np.abs(order - np.arange(len(raw))).max())
-    if raw[order[0]] != NO_PTS and np.all(np.diff(raw[order]) > 0) and moved < _MIXED:
+    if moved < _MIXED and _rises(raw[order]):
         return raw[order]
     pts, squeezed = raw.copy(), 0
     for i in range(len(pts)):
