@@ -43,16 +43,16 @@ class BlazeFace:
     def _tiled(self, image: Tensor) -> Detections:
         parts: list[Detections] = []
         height, width = image.shape[1:]
-        scale = max(1.0, max(height, width) / SIZE)
+        scale = self._finest
         while True:
             level = image
             if scale > 1.0:
                 size = (max(1, round(height / scale)), max(1, round(width / scale)))
                 level = F.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
             parts += self._level(level, width / level.shape[2], height / level.shape[1])
-            if scale <= self._finest:
+            if max(height, width) <= SIZE * scale:
                 return join(parts, OVERLAP)
-            scale = max(self._finest, scale / 2)
+            scale *= 2
 
     def _level(self, level: Tensor, across: float, down: float) -> list[Detections]:
         """All tiles of one size."""
