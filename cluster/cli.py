@@ -1,22 +1,20 @@
 """The command `veilfarm`: its entry point, and what holds for all subcommands: signals, exit codes, one-line errors."""
 
 import os
-import signal
 import sys
 import traceback
-from types import FrameType
 from typing import TextIO
 
-from cluster.exits import DONE, FAILED, INTERRUPTED, REFUSED, Interrupted
+from cluster import exits
+from cluster.exits import DONE, FAILED, INTERRUPTED, REFUSED
 
 
 def main() -> None:
     """Run the command line and end the process, whatever still runs in it."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    exits.listen()
     try:
         code = run(sys.argv[1:])
-    except Interrupted:
+    except KeyboardInterrupt:
         print("veilfarm: interrupted", file=sys.stderr)
         code = INTERRUPTED
     end(code)
@@ -54,13 +52,6 @@ def run(arguments: list[str]) -> int:
         )
         return FAILED
     return result if isinstance(result, int) else DONE
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    # Cleaning up takes less than a second; a second Ctrl-C must not cut it short and leave processes behind.
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)
-    raise Interrupted
 
 
 def end(code: int) -> None:

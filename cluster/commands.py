@@ -183,17 +183,15 @@ def run_swap(request: Request, as_json: bool, debug: bool) -> int:
         for result in job.run(pool, speaker):
             results.append(result)
             _tell(result, request, speaker, debug)
-    except PipelineError as error:
-        speaker.error(str(error), exit=exits.REFUSED)
-        return exits.REFUSED
-    except FarmError as error:
+    except BaseException as error:  # the border between a farm in trouble and one line for a person
         processes.end_all()
-        _tell_left(job, speaker, f"the farm stopped; {error}", exits.FAILED)
-        return exits.FAILED
-    except exits.Interrupted:
-        processes.end_all()
-        _tell_left(job, speaker, "interrupted", exits.INTERRUPTED)
-        return exits.INTERRUPTED
+        if exits.told() or isinstance(error, KeyboardInterrupt):
+            _tell_left(job, speaker, "interrupted", exits.INTERRUPTED)
+            return exits.INTERRUPTED
+        if isinstance(error, FarmError):
+            _tell_left(job, speaker, f"the farm stopped; {error}", exits.FAILED)
+            return exits.FAILED
+        raise
     finally:
         processes.end_all()
         pool.close()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster import processes
+from cluster import exits, processes
 from cluster.farm import FarmError
 from cluster.job import Failure, Step
 from cluster.ledger import Unit
@@ -139,7 +139,8 @@ class LocalPool:
         self._outcomes.put(self._early.run(order))
 
     def poll(self, timeout: float) -> list[Outcome]:
-        """See Pool."""
+        """See Pool. Raises Interrupted, too."""
+        exits.check()
         if self._up.is_set() and self._error is not None:
             raise FarmError(f"Ray did not start: {self._error}") from self._error
         self._check_servers()

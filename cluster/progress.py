@@ -56,7 +56,7 @@ class _Pace:
         self._begun: dict[tuple[str, Step], int] = {}
 
     def of(self, job: Job, step: Step, done: int, total: int, seconds: float) -> tuple[float | None, float | None]:
-        before = self._begun.setdefault((job.name, step), done)
+        before = self._begun.setdefault((job.name, step), done if seconds == 0 else 0)
         return rate(done - before, total - before if total else 0, seconds)
 
 

@@ -24,8 +24,10 @@ class _Shot:
 def contact_sheet(
     before: Path, after: Path, target: Path, *, columns: int = 4, rows: int = 2, width: int = 320
 ) -> None:
-    """Write a PNG of `columns` x `rows` pairs, `before` above `after`, at evenly spaced times of `after`. `width` is one
-    picture's, in pixels. Reads only around those times. Raises NotAVideo, OutputError."""
+    """Write a PNG of `columns` x `rows` pairs, `before` above `after`, at evenly spaced times of `after`.
+
+    `width` is that of one picture, in pixels. Reads only around those times. Raises NotAVideo, OutputError.
+    """
     length = _length(after)
     count = columns * rows
     times = [length * (2 * i + 1) / (2 * count) for i in range(count)]

@@ -1,0 +1,100 @@
+"""The first promise: there is no way in for a real person's face, by option, by file or by record.
+
+Whoever adds an option or a field adds it here, and answers the question.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from cluster import config, job, workers
+from cluster.commands import app
+
+OPTIONS = {
+    "swap": {
+        "inputs": "the films whose faces go",
+        "output": "where the result goes",
+        "veil": "one of three words",
+        "seed_key": "a file of random bytes: the seed of an HMAC",
+        "quality": "encoder",
+        "codec": "encoder",
+        "start": "a time",
+        "stop": "a time",
+        "workers": "a number",
+        "device": "one of three words",
+        "as_json": "a switch",
+        "report_file": "a file that is written",
+        "overwrite": "a switch",
+        "resume": "a switch",
+        "work": "a folder that is written",
+        "debug": "a switch",
+    },
+    "demo": {
+        "out": "a folder that is written",
+        "seconds": "a number",
+        "seed": "a number",
+        "workers": "a number",
+        "as_json": "a switch",
+        "debug": "a switch",
+    },
+    "sheet": {
+        "before": "a film that is looked at",
+        "after": "a film that is looked at",
+        "output": "a picture that is written",
+        "columns": "a number",
+        "rows": "a number",
+        "width": "a number",
+    },
+    None: {"version": "a switch"},
+}
+
+RECORDS: dict[type, set[str]] = {
+    config.Request: {
+        *("inputs", "output", "veil", "seed_key", "quality", "codec", "start", "stop", "workers", "device", "report"),
+        *("overwrite", "resume", "work"),
+    },
+    job.JobSpec: {
+        *("source", "target", "veil", "encoding", "start", "stop", "device", "key_fingerprint", "version"),
+    },
+    job.Source: {"path", "bytes", "mtime_ns"},
+    job.Encoding: {"codec", "crf", "crf_offset", "preset"},
+    job.Moment: {"seconds", "frame"},
+    workers.Order: {"root", "job", "unit", "attempt", "secret", "sharers"},
+    workers.Setup: {"spec", "film", "index", "secret", "threads"},
+}
+
+
+def commands() -> dict[str | None, Any]:
+    root: Any = typer.main.get_command(app)
+    return {None: root, **root.commands}
+
+
+def test_every_command_and_option_is_known() -> None:
+    found = {
+        name: {parameter.name for parameter in command.params if parameter.name != "help"}
+        for name, command in commands().items()
+    }
+    assert found == {name: set(options) for name, options in OPTIONS.items()}
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda kind: kind.__name__)
+def test_no_record_on_the_way_in_has_room_for_a_face(record: type) -> None:
+    assert {field.name for field in dataclasses.fields(record)} == RECORDS[record]
+
+
+def test_a_veil_is_one_of_three() -> None:
+    assert {veil.value for veil in job.Veil} == {"nobody", "mosaic", "solid"}
+
+
+def test_no_environment_variable_is_read() -> None:
+    """Settings of this project, that is; what Ray and the system read has no faces."""
+    options = [parameter for command in commands().values() for parameter in command.params]
+    assert [parameter.name for parameter in options if getattr(parameter, "envvar", None)] == []
+    for source in Path(config.__file__).parent.glob("*.py"):
+        text = source.read_text(encoding="utf-8")
+        assert "getenv" not in text, source.name
+        assert "environ[" not in text, source.name
+        assert "environ.get" not in text, source.name
