@@ -28,7 +28,7 @@ PEOPLE = {
     "talker": "female_053",
     "hand": "male_021",
     "walker": "male_009",
-    "passer": "female_068",
+    "passer": "female_090",
     "far": "female_093",
     "profile": "female_066",  # looks over her shoulder
 }

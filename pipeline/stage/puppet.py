@@ -5,7 +5,7 @@ have their origin between the eyes, x to the right in the portrait and y down th
 """
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -41,6 +41,7 @@ _LIDS = (
         (249, 390, 373, 374, 380, 381, 382),
     ),
 )
+_CHEEKS = [50, 280, 205, 425, 187, 411, 117, 346]
 _INNER_UPPER = (191, 80, 81, 82, 13, 312, 311, 310, 415)
 _INNER_LOWER = (95, 88, 178, 87, 14, 317, 402, 318, 324)
 
@@ -60,6 +61,10 @@ class Moves:
     brows: float = 0.0
     breath: float = 0.0  # -1..1
     lean: float = 0.0  # of the whole body, degrees
+
+    def leaning(self, degrees: float) -> "Moves":
+        """The same with the body leaning further."""
+        return replace(self, lean=self.lean + degrees)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +96,13 @@ class Puppet:
     def flat(self) -> bool:
         """Whether the grid alone carries the face."""
         return abs(self.yaw) > FLAT_YAW
+
+    @property
+    def skin(self) -> tuple[float, float, float]:
+        """Y, Cb, Cr of the cheeks."""
+        x, y = (self.mesh.points[_CHEEKS, :2]).round().astype(int).T
+        luma, _, blue, red = self.levels[0][0, :, y, x].median(1).values.tolist()
+        return luma, blue, red
 
     @property
     def size(self) -> tuple[int, int]:
