@@ -56,7 +56,7 @@ def compare(
     part = None
     if (first, last) != (0, len(index)):
         end = int(index.pts[last - 1] + index.durations[last - 1])
-        part = (int(wanted[0]) * info.time_base, end * info.time_base)
+        part = (info.source_time(int(wanted[0])), info.source_time(end))
     with open_input(info.source) as container:
         copied = [s for s in info.streams if kept.is_copied(s, info)]
         before = _tracks(container, [s.index for s in copied if s.kind in ("audio", "subtitle")], part)
@@ -69,6 +69,7 @@ def compare(
         base = stream.time_base or Fraction(0)
         seen, damaged = _times(container, stream, threads)
     equal, shift, rounding = _same_times(wanted, info.time_base, seen, base)
+    shift += info.moved
     sound = [(before[s.index], after[pairs[s.index]]) for s in copied if s.kind == "audio" and s.index in pairs]
     return Comparison(
         frames_in=len(wanted),

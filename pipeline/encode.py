@@ -87,6 +87,7 @@ class SegmentWriter:
         self._path, self._info, self._settings, self._chunk = path, info, settings, chunk
         self._times: list[int] = []
         self._order: list[int] = []  # the same times as the packets came, in order of decoding
+        self._origin = 0
         self._done = False
         try:
             self._container = av.open(path, "w", format="nut", container_options={"avoid_negative_ts": "disabled"})
@@ -135,7 +136,9 @@ class SegmentWriter:
         if self._times and picture.pts <= self._times[-1]:
             raise ValueError(f"picture at {picture.pts} after the one at {self._times[-1]}")
         frame = planes.to_frame(picture.planes, picture.layout)
-        frame.pts, frame.time_base = picture.pts, self._info.time_base
+        if not self._times:
+            self._origin = origin(picture.pts)
+        frame.pts, frame.time_base = picture.pts - self._origin, self._info.time_base
         frame.colorspace, frame.color_range = (
             self._stream.codec_context.colorspace,
             2 if picture.layout.full_range else 1,
@@ -147,7 +150,7 @@ class SegmentWriter:
         try:
             for packet in self._stream.encode(frame):
                 assert packet.pts is not None
-                self._order.append(packet.pts)
+                self._order.append(packet.pts + self._origin)
                 self._container.mux(packet)
         except av.error.FFmpegError as error:
             raise output_error(error, self._path) from error
@@ -240,6 +243,11 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def origin(first_pts: int) -> int:
+    """The time that a segment's file counts from: NUT has none below 0."""
+    return min(0, first_pts)
+
+
 def ticks_per_tick(coarse: Fraction, fine: Fraction | None) -> int:
     """How many ticks of a segment's clock one of the film's makes. NUT takes a finer clock where it finds the given one
     coarse; always by a whole number. Raises VerifyError for any other clock."""
@@ -253,7 +261,7 @@ def verify_segment(segment: Segment, index: FrameIndex, chunk: Chunk, threads: i
     """Decode the segment again. Raises VerifyError unless it holds exactly the chunk's frames, whole and in time."""
     if index.pts_sha256(chunk.start, chunk.stop) != chunk.pts_sha256:
         raise VerifyError(f"chunk {chunk.index} is not of this film", "its time stamps are others", "plan again")
-    wanted = index.pts[chunk.start : chunk.stop]
+    wanted = index.pts[chunk.start : chunk.stop] - origin(chunk.first_pts)
     seen: list[int] = []
     broken = 0
     try:

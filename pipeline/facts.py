@@ -65,8 +65,13 @@ class VideoInfo:
     display_matrix: tuple[int, ...] | None  # 9 numbers, as libavformat has them
     hdr: Hdr
     start: Fraction  # seconds: the time of the source's clock at which a player begins
+    moved: Fraction  # seconds by which times in `path` are later than in `source`; 0 but for clocks that begin below 0
     streams: tuple[StreamFacts, ...]  # of the source
     metadata: tuple[tuple[str, str], ...]  # the source's own tags
+
+    def source_time(self, pts: int) -> Fraction:
+        """Seconds on the source's own clock."""
+        return pts * self.time_base - self.moved
 
     @property
     def is_hdr(self) -> bool:

@@ -90,11 +90,12 @@ def stripped_tags(metadata: Iterable[tuple[str, str]]) -> tuple[str, ...]:
 def shift(info: VideoInfo, pts: int, whole: bool) -> Fraction:
     """Seconds to add to every time of the source.
 
-    0 for a whole film in a container with a clock of its own. A broadcast clock (MPEG-TS, MPEG-PS) begins anywhere, and
-    the output at 0. A part begins at 0 with its first frame, at `pts`.
+    0 for a whole film in a container with a clock of its own, if its first frame, at `pts`, isn't shown before 0. A
+    broadcast clock (MPEG-TS, MPEG-PS) begins anywhere, and the output at 0. A part begins at 0 with its first frame.
     """
+    first = info.source_time(pts)
     if not whole:
-        return -pts * info.time_base
+        return -first
     if info.format.startswith(_OWN_CLOCK):
-        return Fraction(0)
+        return max(Fraction(0), -first)
     return -(info.start // info.time_base) * info.time_base

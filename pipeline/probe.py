@@ -45,9 +45,9 @@ def choose(container: av.container.InputContainer, source: Path) -> av.VideoStre
     return stream
 
 
-def look(source: Path, number: int, path: Path) -> VideoInfo:
+def look(source: Path, number: int, path: Path, moved: int = 0) -> VideoInfo:
     """The facts of stream `number` of `source`, whose frames are read from `path`: the source, or a file that holds
-    this stream alone."""
+    this stream alone, with its times moved by so many seconds."""
     with open_input(source) as container:
         kind = container.format.name
         # Exact, unlike the container's own, which is in microseconds.
@@ -81,6 +81,7 @@ def look(source: Path, number: int, path: Path) -> VideoInfo:
             display_matrix=_display_matrix(frame),
             hdr=_hdr(frame),
             start=start,
+            moved=Fraction(moved),
             streams=streams,
             metadata=metadata,
         )

@@ -23,7 +23,7 @@ import av.stream
 import numpy as np
 
 from pipeline import kept
-from pipeline.encode import Segment, output_error, ticks_per_tick
+from pipeline.encode import Segment, origin, output_error, ticks_per_tick
 from pipeline.errors import OutputError, PipelineError, VerifyError
 from pipeline.facts import FrameIndex, Int64, VideoInfo
 from pipeline.reading import open_input, video_stream
@@ -101,7 +101,7 @@ class _Stitcher:
         self._durations = index.durations[first:last]
         whole = first == 0 and last == len(index)
         self._shift = kept.shift(info, int(self._pts[0]), whole)
-        begin, end = (int(p) * info.time_base for p in (self._pts[0], self._pts[-1] + self._durations[-1]))
+        begin, end = (info.source_time(int(p)) for p in (self._pts[0], self._pts[-1] + self._durations[-1]))
         self._range = None if whole else (begin, end)
 
     def run(self, source: av.container.InputContainer, template: av.VideoStream) -> None:
@@ -202,8 +202,8 @@ class _Stitcher:
     def _video_packets(self, video: av.VideoStream, extradata: bytes | None) -> Iterator[tuple[Packet, Fraction]]:
         """Every packet with the time at which it has to be decoded, in seconds of the output."""
         base = self._info.time_base
-        move = self._shift / base  # a whole number: see `kept.shift`
-        times = self._pts + int(move)
+        move = int((self._shift - self._info.moved) / base)  # a whole number: both are
+        times = self._pts + move
         delay = max(segment.delay for segment in self._segments)
         step = int(min(times[1:2] - times[0], default=1)) if len(times) > 1 else 1
         done = 0
@@ -219,9 +219,9 @@ class _Stitcher:
                     place = done + count
                     if count == segment.frames or packet.pts is None:
                         raise _wrong(segment, "it has another number of packets than frames")
-                    seen[count] = packet.pts // scale
+                    seen[count] = packet.pts // scale + origin(segment.first_pts)
                     packet.stream, packet.time_base = video, base
-                    packet.pts = int(seen[count]) + int(move)
+                    packet.pts = int(seen[count]) + move
                     early = place - delay
                     packet.dts = int(times[early]) if early >= 0 else int(times[0]) + early * step
                     shown = int(np.searchsorted(wanted, seen[count]))

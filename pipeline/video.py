@@ -36,8 +36,13 @@ def ingest(source: Path, work: Path) -> VideoInfo:
     with open_input(source) as container:
         stream = choose(container, source)
         number, kind = stream.index, container.format.name
+        # NUT has no times below 0, which a broadcast clock that overflows has: move them, decoding times too.
+        begin = (stream.start_time or 0) * (stream.time_base or 0)
+        moved = 2 - int(begin) if begin < 0 else 0
         again = not kind.startswith(_SEEKABLE) or not _seeks(container, stream)
-    return look(source, number, _remux(source, number, work, kind) if again else source)
+    if not again:
+        return look(source, number, source)
+    return look(source, number, _remux(source, number, work, kind, moved), moved)
 
 
 def _seeks(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
@@ -53,14 +58,14 @@ def _seeks(container: av.container.InputContainer, stream: av.VideoStream) -> bo
     return packet is not None and packet.dts is not None and packet.dts <= target
 
 
-def _remux(source: Path, number: int, work: Path, kind: str) -> Path:
+def _remux(source: Path, number: int, work: Path, kind: str, moved: int) -> Path:
     """Copy one video stream into a NUT file: it holds any codec in any time base, and has an index."""
     work.mkdir(parents=True, exist_ok=True)
     target = work / "video.nut"
     # AVI has no presentation times, MPEG-PS has them for some pictures only; they follow from the order of decoding.
     # copyinkf: keep what comes before the first keyframe; the decoder judges it.
     options = {"fflags": "+genpts"} if kind in ("avi", "mpeg") else {}
-    graph = ffmpeg.input(str(source), copyts=None, **options).output(
+    graph = ffmpeg.input(str(source), copyts=None, itsoffset=moved, **options).output(
         str(target), map=f"0:{number}", c="copy", copyinkf=None, avoid_negative_ts="disabled", f="nut"
     )
     try:

@@ -152,3 +152,50 @@ def test_long_gop_is_split_and_read_exactly(tmp_path: Path) -> None:
     for chunk in chunks:
         seen = [read_stamp(p.planes[0]) for p in read(info, index, chunk.start, chunk.stop)]
         assert seen == list(range(chunk.start, chunk.stop))
+
+
+def test_broadcast_clock_that_overflows(tmp_path: Path) -> None:
+    plain, source = make(Film(frames=60, gop=20), tmp_path / "plain.mp4"), tmp_path / "film.ts"
+    ffmpeg("-i", plain, "-c", "copy", "-output_ts_offset", "95441.5", source)  # 2 ** 33 / 90000 s is 95443.7
+    info, index, result = run(source, tmp_path / "out.mp4")
+    assert info.start < 0 < info.moved
+    assert numbers(info, index) == list(range(60))
+    assert result.pts_equal
+    assert result.audio_equal
+
+
+def test_clock_that_begins_below_zero(tmp_path: Path) -> None:
+    """As from a file whose first times are negative and shown all the same."""
+    info = video.ingest(make(Film(frames=30, gop=10, sound=0), tmp_path / "film.mp4"), tmp_path)
+    index = video.index(info)
+    early = dataclasses.replace(index, pts=index.pts - 5000)
+    segments = []
+    for chunk in plan(early, target=Fraction(1, 2)):
+        with SegmentWriter(tmp_path / f"{chunk.index}.nut", info, EncoderSettings.for_source(info)) as writer:
+            for picture in read(info, index, chunk.start, chunk.stop):
+                writer.write(dataclasses.replace(picture, pts=picture.pts - 5000))
+            segments.append(writer.close())
+        assert segments[-1].first_pts == chunk.first_pts
+        verify_segment(segments[-1], early, chunk)
+    assert segments[0].first_pts < 0 < segments[-1].first_pts
+    target = tmp_path / "out.mp4"
+    publish(stitch(info, early, segments, target, first=0, last=30), target)
+    result = compare(info, target, early)
+    assert (result.pts_equal, result.shift) == (True, 5000 * info.time_base)
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
+def test_odd_width_and_height(tmp_path: Path, codec: str) -> None:
+    source = tmp_path / "odd.mkv"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=130x98:d=0.4", "-vf", "scale=129:97", "-c:v", "ffv1", source)
+    info, index, result = run(source, tmp_path / "out.mp4", codec)
+    assert (info.layout.width, info.layout.height) == (129, 97)
+    assert result.pts_equal
+    assert len(index) == 10
+
+
+def test_film_of_one_frame(tmp_path: Path) -> None:
+    source = tmp_path / "one.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=128x96:r=25:d=0.04", "-c:v", "libx264", source)
+    _, index, result = run(source, tmp_path / "out.mp4")
+    assert (len(index), result.pts_equal) == (1, True)
