@@ -34,7 +34,7 @@ __all__ = ["CAST", "FaceTruth", "FilmTruth", "make_film"]
 
 RATE = 48_000  # samples per second of the sound
 CUT = 0.7  # share of the film at which it cuts to a close-up
-GRAIN = 1.5  # standard deviation of the camera's noise, in 8-bit steps
+GRAIN = 1.2  # standard deviation of the camera's noise, in 8-bit steps
 _PAN = {"talker": 0.38, "hand": 0.64}  # 0 is the left speaker
 _HATCH_ROLE = "far"
 

@@ -27,7 +27,7 @@ from PIL import Image
 PEOPLE = {
     "talker": "female_053",
     "hand": "male_021",
-    "walker": "male_009",
+    "walker": "male_046",
     "passer": "female_090",
     "far": "female_093",
     "profile": "female_066",  # looks over her shoulder

@@ -40,8 +40,7 @@ def draw_hand(
     dx, dy = (x - at[0]) / unit, (y - at[1]) / unit
     u, v = dx * math.cos(turn) + dy * math.sin(turn), dy * math.cos(turn) - dx * math.sin(turn)
     grid = torch.stack([(u - _LEFT) / (_RIGHT - _LEFT), (v - _TOP) / (_BOTTOM - _TOP)], 2) * 2 - 1
-    shade, pink, alpha = F.grid_sample(sprite, grid[None], padding_mode="zeros", align_corners=False)[0]
-    shadow = blur(F.pad(alpha, (4, 0, 4, 0))[None, None, :-4, :-4], max(1.0, 0.1 * unit))[0, 0]
+    shade, pink, alpha, shadow = F.grid_sample(sprite, grid[None], padding_mode="zeros", align_corners=False)[0]
     canvas.luma[y0:y1, x0:x1].sub_(16).mul_(1 - 0.4 * shadow * (1 - alpha)).add_(16)
     small = F.avg_pool2d(torch.stack([pink, shade])[None], 2)[0]
     chroma = torch.stack([skin[1] + (skin[1] - 128) * 0.1 * small[1], skin[2] + 4 * small[0]])
@@ -51,7 +50,7 @@ def draw_hand(
 
 @lru_cache(maxsize=4)
 def _sprite(unit: int) -> Tensor:
-    """(1, 3, h, w) light (1 is the skin's own), pinkness and alpha, at `unit` pixels per hand unit."""
+    """(1, 4, h, w) light (1 is the skin's own), pinkness, alpha and shadow, at `unit` pixels per hand unit."""
     ys = torch.arange(round((_BOTTOM - _TOP) * unit)) / unit + _TOP
     xs = torch.arange(round((_RIGHT - _LEFT) * unit)) / unit + _LEFT
     y, x = torch.meshgrid(ys, xs, indexing="ij")
@@ -73,7 +72,9 @@ def _sprite(unit: int) -> Tensor:
     grain = blur(grain[None, None], max(0.6, 0.03 * unit))[0, 0] * 0.05
     shade = (0.42 + 0.78 * lit) * (0.80 + 0.2 * (height / 0.2).clamp(0, 1)) * detail + grain
     alpha = (0.5 - outside * unit / 1.3).clamp(0, 1)
-    return torch.stack([shade, pink, alpha])[None]
+    shift = max(1, round(0.08 * unit))
+    shadow = blur(F.pad(alpha, (shift, 0, shift, 0))[None, None, :-shift, :-shift], 0.09 * unit + 0.5)[0, 0]
+    return torch.stack([shade, pink, alpha, shadow])[None]
 
 
 def _melt(a: Tensor, b: Tensor, width: float) -> Tensor:

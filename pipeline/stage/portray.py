@@ -15,7 +15,7 @@ from pipeline.stage.canvas import Canvas
 from pipeline.stage.mouth import paint_mouth
 from pipeline.stage.puppet import Floats, Moves, Puppet
 
-BODY_CELLS, FACE_CELLS = 96, 176  # longest sides of the grids on which the two meshes are drawn
+BODY_CELLS, FACE_CELLS = 80, 128  # longest sides of the grids on which the two meshes are drawn
 OUTSIDE = -1e4  # a place that is nowhere in a portrait
 
 

@@ -6,6 +6,7 @@ Room coordinates are pixels of a wide shot of 1280 x 720.
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.filters import blur
@@ -57,8 +58,20 @@ def build(camera: Camera, size: tuple[int, int], seed: int) -> Set:
     pixel = 1 / scale
     back = _hatch(_window(_wall(x, y, pixel, seed), x, y, pixel), x, y, pixel)
     table, cover = _table(x, y, pixel, seed)
-    soft = blur(back[None], camera.blur * scale)[0]
+    soft = _defocus(back, camera.blur * scale)
     return Set(to_planes(soft.clamp(0, 1)), to_planes(table.clamp(0, 1)), cover)
+
+
+def _defocus(image: Tensor, sigma: float) -> Tensor:
+    """Blur (3, H, W); wide blurs on a smaller copy, which can hold all that they leave."""
+    step = max(1, int(sigma / 2))
+    small = F.avg_pool2d(image[None], step, ceil_mode=True, count_include_pad=False)
+    wide = blur(small, sigma / step)
+    if step == 1:
+        return wide[0]
+    size = (small.shape[2] * step, small.shape[3] * step)
+    full = F.interpolate(wide, size=size, mode="bilinear", align_corners=False)
+    return full[0, :, : image.shape[1], : image.shape[2]]
 
 
 def _step(value: Tensor, pixel: float) -> Tensor:
@@ -87,7 +100,7 @@ def _waves(x: Tensor, y: Tensor, seed: int, count: int = 5) -> Tensor:
 
 def _wall(x: Tensor, y: Tensor, pixel: float, seed: int) -> Tensor:
     near = torch.exp(-(((x - 655) / 520) ** 2) - ((y - 160) / 420) ** 2)
-    light = 0.66 + 0.26 * near + 0.012 * _waves(x, y, seed)
+    light = 0.76 + 0.22 * near + 0.012 * _waves(x, y, seed)
     result = _colour(0.80, 0.785, 0.74) * light
     below = _step(y - _FLOOR, pixel)
     boards = 0.9 + 0.1 * _waves(x * 0.2, y * 9, seed + 1)
