@@ -1,204 +1,215 @@
-"""What can't be used is refused with one clear line; what is damaged is concealed, counted, and comes out in full."""
+"""Everything that can be wrong with what is asked for, through the real command: one clear line, the right exit code,
+and nothing half-written."""
 
 import os
+import resource
 import subprocess
-import sys
-from fractions import Fraction
+from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import pytest
-from filmgen import Film, ffmpeg, make
-from test_exact_frames import run
+from command import VEILFARM, Ran, veilfarm
+from filmgen import Film, make
 
-from pipeline import video
-from pipeline.chunk import plan
-from pipeline.decode import read
-from pipeline.encode import EncoderSettings, Segment, SegmentWriter, verify_segment
-from pipeline.errors import InputError, NotAVideo, OutputError, Truncated, Unsupported, VerifyError
-from pipeline.stitch import publish, stitch
+GOOD = Film(frames=50, gop=10)
 
 
-def refused(path: Path, kind: type[InputError], match: str) -> None:
-    """Ingest fails with that error, which names the file and says what to do."""
-    with pytest.raises(kind, match=match) as caught:
-        video.ingest(path, path.parent / "work")
-    assert str(path) in caught.value.what
-    assert caught.value.todo
-    assert "\n" not in str(caught.value)
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(GOOD, tmp_path_factory.mktemp("films") / "film.mp4")
 
 
-def test_not_a_video(tmp_path: Path) -> None:
-    refused(tmp_path / "none.mp4", NotAVideo, "does not exist")
-    refused(tmp_path, NotAVideo, "folder")
-    empty, text, noise, picture = (tmp_path / name for name in ("empty.mp4", "text.mp4", "noise.mp4", "picture.png"))
-    empty.touch()
-    refused(empty, NotAVideo, "empty")
-    text.write_text("not a film\n" * 100)
-    refused(text, NotAVideo, "not a video")
-    noise.write_bytes(bytes(range(256)) * 400)
-    refused(noise, NotAVideo, "not a video")
-    film = make(Film(frames=4, sound=1), tmp_path / "film.mp4")
-    ffmpeg("-i", film, "-frames:v", "1", picture)
-    refused(picture, NotAVideo, "no video")
-    song, cover = tmp_path / "song.m4a", tmp_path / "cover.m4a"
-    ffmpeg("-i", film, "-map", "0:a", "-c", "copy", song)
-    refused(song, NotAVideo, "no video")
-    ffmpeg("-i", song, "-i", picture, "-map", "0", "-map", "1", "-c", "copy", "-disposition:v", "attached_pic", cover)
-    refused(cover, NotAVideo, "no video")
+def content(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
-@pytest.mark.parametrize("kind", ["mp4", "mkv", "avi"])
-def test_cut_off_in_the_middle(tmp_path: Path, kind: str) -> None:
-    codec = "mpeg4" if kind == "avi" else "h264"
-    data = make(Film(kind, codec, frames=20), tmp_path / f"film.{kind}").read_bytes()
-    for part in (len(data) // 3, len(data) - 1000):
-        cut = tmp_path / f"cut.{kind}"
-        cut.write_bytes(data[:part])
-        refused(cut, Truncated, "cut off")
+def refused(ran: Ran, *words: str, code: int = 2) -> None:
+    assert ran.code == code, ran.err
+    assert ran.out == ""
+    for word in words:
+        assert word in ran.complaint
 
 
-def test_index_at_the_front_and_cut_off(tmp_path: Path) -> None:
-    film, front = make(Film(frames=20), tmp_path / "film.mp4"), tmp_path / "front.mp4"
-    ffmpeg("-i", film, "-c", "copy", "-movflags", "+faststart", front)
-    cut = tmp_path / "cut.mp4"
-    cut.write_bytes(front.read_bytes()[:-3000])
-    refused(cut, Truncated, "3000 bytes are missing")
+def test_no_such_file(tmp_path: Path) -> None:
+    refused(veilfarm("swap", tmp_path / "none.mp4", "-o", tmp_path / "o.mp4"), "none.mp4: no such file")
+    assert content(tmp_path) == set()
 
 
-def test_encrypted(tmp_path: Path) -> None:
-    film, locked = make(Film(frames=8), tmp_path / "film.mp4"), tmp_path / "locked.mp4"
-    key = ("-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "76a6c65c5ea762046bd749a2e632ccbb")
-    ffmpeg("-i", film, "-c", "copy", *key, "-encryption_kid", "a7e61c373e219033c21091fa607bf3b8", locked)
-    refused(locked, Unsupported, "encrypted")
-    stream = tmp_path / "locked.ts"
-    packet = bytes([0x47, 0x01, 0x00, 0x90]) + bytes(184)
-    stream.write_bytes(packet * 100)
-    refused(stream, Unsupported, "encrypted")
+def test_a_folder_without_videos(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    refused(veilfarm("swap", tmp_path / "in", "-o", tmp_path / "out"), "no video in this folder")
+    assert content(tmp_path) == {"in"}
 
 
-def test_too_large(tmp_path: Path) -> None:
-    wide = tmp_path / "wide.mkv"
-    ffmpeg("-f", "lavfi", "-i", "color=s=8194x16:d=0.1", "-c:v", "ffv1", wide)
-    refused(wide, Unsupported, "8194x16")
+@pytest.mark.parametrize("kind", ["text", "random", "zero bytes", "picture", "sound only", "cut off"])
+def test_what_is_no_film(tmp_path: Path, film: Path, kind: str) -> None:
+    source = tmp_path / "in.mp4"
+    match kind:
+        case "text":
+            source.write_text("This is not a film.\n" * 1000)
+        case "random":
+            source.write_bytes(os.urandom(100_000))
+        case "zero bytes":
+            source.touch()
+        case "picture":
+            from PIL import Image
+
+            Image.new("RGB", (64, 64)).save(source, "PNG")
+        case "sound only":
+            _sound(source)
+        case _:
+            source.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
+    refused(veilfarm("swap", source, "-o", tmp_path / "o.mp4"), "in.mp4")
+    assert content(tmp_path) == {"in.mp4"}
 
 
-def test_no_clock(tmp_path: Path) -> None:
-    film, bare = make(Film(frames=8, sound=0), tmp_path / "film.mp4"), tmp_path / "film.h264"
-    ffmpeg("-i", film, "-c", "copy", bare)
-    refused(bare, Unsupported, "no time stamps")
+def _sound(path: Path) -> None:
+    import av
+    import numpy as np
+
+    with av.open(path, "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=48000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4800), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 48000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
 
 
-def test_size_changes_in_the_middle(tmp_path: Path) -> None:
-    first, second = tmp_path / "a.ts", tmp_path / "b.ts"
-    ffmpeg("-f", "lavfi", "-i", "testsrc=s=128x96:d=0.4", "-c:v", "libx264", first)
-    ffmpeg("-f", "lavfi", "-i", "testsrc=s=160x96:d=0.4", "-c:v", "libx264", "-output_ts_offset", "0.4", second)
-    both = tmp_path / "both.ts"
-    both.write_bytes(first.read_bytes() + second.read_bytes())
-    info = video.ingest(both, tmp_path / "work")
-    with pytest.raises(Unsupported, match="from 128x96 to 160x96"):
-        video.index(info)
+@pytest.mark.parametrize("how", ["itself", "symlink", "hard link"])
+def test_the_output_is_the_input(tmp_path: Path, film: Path, how: str) -> None:
+    source, target = tmp_path / "in.mp4", tmp_path / "o.mp4"
+    source.write_bytes(film.read_bytes())
+    match how:
+        case "itself":
+            target = source
+        case "symlink":
+            target.symlink_to(source)
+        case _:
+            target.hardlink_to(source)
+    refused(veilfarm("swap", source, "-o", target, "--overwrite"), "is an input itself")
+    assert source.read_bytes() == film.read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["mp4", "mkv", "ts"])
-def test_damaged_frames_are_concealed_counted_and_kept(tmp_path: Path, kind: str) -> None:
-    source = make(Film(kind, frames=60, gop=30), tmp_path / f"film.{kind}")
-    with av.open(source) as container:
-        places = [(p.pos, p.size) for p in container.demux(video=0) if p.pos is not None and p.size > 90]
-    data = bytearray(source.read_bytes())
-    for pos, size in places[5::6]:
-        for i in range(pos + size // 3, pos + size):
-            if kind != "ts" or i % 188 > 11:
-                data[i] ^= 0x5A
-    source.write_bytes(data)
-    info, index, result = run(source, tmp_path / "out.mp4")
-    assert index.damaged > 0
-    assert len(index) >= 55
-    assert result.pts_equal
-    assert result.damaged_out == 0
-    flagged = [p.number for p in read(info, index, 0, len(index)) if p.damaged]
-    assert flagged == [n for n in range(len(index)) if index.corrupt[n]]
+def test_the_output_exists(tmp_path: Path, film: Path) -> None:
+    target = tmp_path / "o.mp4"
+    target.write_bytes(b"precious")
+    refused(veilfarm("swap", film, "-o", target), "exists", "--overwrite")
+    assert target.read_bytes() == b"precious"
+    ran = veilfarm("swap", film, "-o", target, "--overwrite", "--quality", "draft")
+    assert ran.code == 0, ran.err
+    assert target.read_bytes() != b"precious"
 
 
-def test_transport_stream_cut_off_is_used_as_far_as_it_goes(tmp_path: Path) -> None:
-    source = make(Film("ts", frames=40, gop=10), tmp_path / "film.ts")
-    source.write_bytes(source.read_bytes()[: source.stat().st_size * 2 // 3])
-    _, index, result = run(source, tmp_path / "out.mp4")
-    assert 10 < len(index) < 40
-    assert result.pts_equal
-    assert result.audio_equal
+def test_the_output_stays_when_the_source_is_bad(tmp_path: Path) -> None:
+    source, target = tmp_path / "in.mp4", tmp_path / "o.mp4"
+    source.write_text("no film\n" * 100)
+    target.write_bytes(b"precious")
+    refused(veilfarm("swap", source, "-o", target, "--overwrite"), "in.mp4")
+    assert target.read_bytes() == b"precious"
 
 
-def _segment(tmp_path: Path) -> tuple[video.VideoInfo, video.FrameIndex, list[Segment]]:
-    info = video.ingest(make(Film(frames=10), tmp_path / "film.mp4"), tmp_path)
-    index = video.index(info)
-    with SegmentWriter(tmp_path / "0.nut", info, EncoderSettings.for_source(info)) as writer:
-        for picture in read(info, index, 0, 10):
-            writer.write(picture)
-        return info, index, [writer.close()]
+def test_a_file_in_the_place_of_the_output_folder(tmp_path: Path, film: Path) -> None:
+    (tmp_path / "file").touch()
+    refused(veilfarm("swap", film, "-o", tmp_path / "file" / "o.mp4"), "can't write into", code=1)
+    assert content(tmp_path) == {"file"}
 
 
-def test_output_exists_or_has_no_place(tmp_path: Path) -> None:
-    info, index, segments = _segment(tmp_path)
-    target = tmp_path / "out.mp4"
-    target.write_text("mine")
-    with pytest.raises(OutputError, match="exists"):
-        publish(stitch(info, index, segments, target, first=0, last=10), target)
-    assert target.read_text() == "mine"
-    with pytest.raises(OutputError, match="folder"):
-        stitch(info, index, segments, tmp_path / "none" / "out.mp4", first=0, last=10)
-    publish(stitch(info, index, segments, target, first=0, last=10), target, overwrite=True)
-    assert target.stat().st_size > 1000
-    assert not list(tmp_path.glob(".*part*"))
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 300 kB. Skips where mounting is not allowed."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_segments_that_are_not_the_film(tmp_path: Path) -> None:
-    info, index, segments = _segment(tmp_path)
-    chunk = plan(index, target=Fraction(10))[0]
-    verify_segment(segments[0], index, chunk)
-    with SegmentWriter(tmp_path / "1.nut", info, EncoderSettings.for_source(info)) as writer:
-        for picture in list(read(info, index, 0, 10))[:9]:
-            writer.write(picture)
-        short = writer.close()
-    with pytest.raises(VerifyError, match="9 frames of 10"):
-        verify_segment(short, index, chunk)
-    with pytest.raises(VerifyError):
-        stitch(info, index, [short], tmp_path / "out.mp4", first=0, last=10)
-    with pytest.raises(VerifyError, match="time stamps"):
-        stitch(info, index, [short], tmp_path / "out.mp4", first=1, last=10)
-    assert not list(tmp_path.glob("*out*"))
+def test_a_read_only_file_system(small_disk: Path, film: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    refused(veilfarm("swap", film, "-o", small_disk / "o.mp4"), "can't write into", "Read-only", code=1)
 
 
-def test_writer_leaves_nothing_behind(tmp_path: Path) -> None:
-    info, index, _ = _segment(tmp_path)
-    path = tmp_path / "half.nut"
-    with SegmentWriter(path, info, EncoderSettings.for_source(info)) as writer:
-        for picture in read(info, index, 0, 5):
-            writer.write(picture)
-    assert not path.exists()
+def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
+    big = make(Film(frames=250, gop=50, sound=2), tmp_path / "big.mp4")
+    ran = veilfarm("swap", big, "-o", small_disk / "o.mp4", "--quality", "1")
+    assert ran.code == 1, ran.err
+    assert "disk is full" in ran.err
+    assert not (small_disk / "o.mp4").exists()
+    assert not list(small_disk.glob("*.json"))
 
 
-FULL = """
-import resource, signal, sys
-from pathlib import Path
-sys.path[:0] = [str(Path.cwd()), str(Path.cwd() / "tests" / "support"), str(Path.cwd() / "tests" / "integration")]
-from test_bad_input import _segment
-from pipeline.errors import OutputError
-from pipeline.stitch import stitch
-folder = Path(sys.argv[1])
-info, index, segments = _segment(folder)
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-try:
-    stitch(info, index, segments, folder / "out.mp4", first=0, last=10)
-except OutputError as error:
-    print("refused:", error)
-"""
+def test_a_limit_on_the_size_of_files(tmp_path: Path) -> None:
+    """Like a full disk, where the test may not mount one."""
+    big = make(Film(frames=250, gop=50, sound=2), tmp_path / "big.mp4")
+    process = subprocess.run(
+        [VEILFARM, "swap", big, "-o", tmp_path / "o.mp4", "--quality", "1"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
+    )
+    assert process.returncode == 1, process.stderr
+    assert "disk is full" in process.stderr
+    assert not (tmp_path / "o.mp4").exists()
 
 
-def test_no_room_for_the_output(tmp_path: Path) -> None:
-    """A limit on the size of files stands for a full disk: the write fails in the same place."""
-    root = Path(__file__).parent.parent.parent
-    done = subprocess.run([sys.executable, "-c", FULL, tmp_path], cwd=root, capture_output=True, text=True, timeout=100)
-    assert "refused:" in done.stdout, done.stderr
-    assert not [p for p in os.listdir(tmp_path) if "out" in p]
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--veil", "batman"], "--veil"),
+        (["--codec", "vp9"], "--codec"),
+        (["--device", "tpu"], "--device"),
+        (["--quality", "fine"], "--quality"),
+        (["--quality", "99"], "--quality"),
+        (["--workers", "0"], "--workers"),
+        (["--workers", "two"], "--workers"),
+        (["--from", "noon"], "noon"),
+        (["--from", "5", "--to", "4"], "no frame"),
+        (["--from", "1000"], "no frame"),
+        (["--from", "1000f"], "no frame"),
+        (["--seed-key", "/none"], "--seed-key"),
+        (["--face", "me.jpg"], "--face"),
+        (["--codec", "h264", "-o", "o.webm"], "o.webm"),
+        (["-o", "o.xyz"], "o.xyz"),
+    ],
+)
+def test_values_that_are_unknown(
+    tmp_path: Path, film: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], word: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(veilfarm("swap", film, "-o", "o.mp4", *arguments), word)
+    assert content(tmp_path) == set()
+
+
+def test_cuda_where_there_is_none(tmp_path: Path, film: Path) -> None:
+    ran = veilfarm("swap", film, "-o", tmp_path / "o.mp4", "--device", "cuda", env={"CUDA_VISIBLE_DEVICES": ""})
+    refused(ran, "there is no CUDA device", code=1)
+    assert content(tmp_path) == set()
+
+
+def test_nothing_at_all() -> None:
+    ran = veilfarm()
+    assert ran.code == 2
+    assert "Usage" in ran.err
+    assert veilfarm("swap").code == 2
+    assert veilfarm("swap", "--help").code == 0
+    assert veilfarm("--version").out.startswith("veilfarm ")
+
+
+def test_json_tells_errors_too(tmp_path: Path) -> None:
+    ran = veilfarm("swap", tmp_path / "none.mp4", "-o", tmp_path / "o.mp4", "--json")
+    assert ran.code == 2
+    assert [(event["event"], event["exit"]) for event in ran.events] == [("error", 2)]
+    assert "no such file" in ran.complaint
+
+
+def test_debug_shows_the_stack(tmp_path: Path) -> None:
+    source = tmp_path / "in.mp4"
+    source.write_text("no film\n" * 100)
+    process = subprocess.run(
+        [VEILFARM, "swap", source, "-o", tmp_path / "o.mp4", "--debug"], capture_output=True, text=True, timeout=240
+    )
+    assert process.returncode == 2
+    assert "Traceback" in process.stderr

@@ -1,0 +1,83 @@
+"""The report against its schema, and what must never be in it."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from doubles import DryPool, DrySteps, Ear, a_job
+
+from cluster import report
+from cluster.farm import Farm, Job
+from cluster.job import Step
+from pipeline.track import Treatment
+
+SCHEMA = json.loads((Path(__file__).parent.parent.parent / "docs/report.schema.json").read_text(encoding="utf-8"))
+MODELS = [{"name": "centerface", "sha256": "3" * 64, "licence": "MIT"}]
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return a_job(tmp_path)
+
+
+@pytest.fixture
+def found(job: Job) -> dict[str, Any]:
+    (ended,) = Farm(DryPool(DrySteps()), Ear()).run([job])
+    return {**report.build(job.ledger, ended.seconds, MODELS), "seconds": 1.0}
+
+
+def test_it_fits_its_schema(found: dict[str, Any]) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(found, SCHEMA, jsonschema.Draft202012Validator)
+
+
+def test_the_schema_describes_every_field(found: dict[str, Any]) -> None:
+    assert set(SCHEMA["properties"]) == set(found) == set(SCHEMA["required"])
+    assert set(SCHEMA["properties"]["steps"]["required"]) == {str(step) for step in Step}
+
+
+def test_the_schema_knows_every_reason_to_cover() -> None:
+    reasons = set(SCHEMA["$defs"]["reasons"]["propertyNames"]["enum"])
+    assert reasons == {treatment.name.lower() for treatment in Treatment} - {"replace"}
+
+
+def test_it_counts(found: dict[str, Any]) -> None:
+    assert found["faces"] == {"replaced": 27, "covered": 3, "why_covered": {"cover_small": 3}, "failures": {}}
+    (track,) = found["tracks"]
+    assert (track["frames"], track["replaced"], track["covered"]) == (30, 28, 2)
+    assert found["steps"]["render"]["stages"] == {"encode": 3.0}
+    assert found["people"] == [{"person": 0, "identity": "0123456789abcdef"}]
+
+
+def test_it_holds_no_secret(job: Job, found: dict[str, Any]) -> None:
+    text = json.dumps(found)
+    assert job.secret.read_bytes().hex() not in text
+    assert str(job.secret) not in text
+    assert str(job.root) not in text
+
+
+def test_no_file_of_the_job_holds_the_secret_but_its_own(job: Job, found: dict[str, Any]) -> None:
+    secret = job.secret.read_bytes()
+    holders = [path for path in job.root.rglob("*") if path.is_file() and secret in path.read_bytes()]
+    assert holders == [job.secret]
+
+
+def test_it_is_written_as_a_whole(found: dict[str, Any], tmp_path: Path) -> None:
+    report.write(found, tmp_path / "r.json")
+    assert report.read(tmp_path / "r.json") == found
+    with pytest.raises(TypeError):
+        report.write({"bad": object()}, tmp_path / "r.json")
+    assert report.read(tmp_path / "r.json") == found
+    assert report.read(tmp_path / "none.json") is None
+
+
+def test_one_line_for_people(found: dict[str, Any]) -> None:
+    assert report.line(found).endswith("30 frames, 1 person, 27 faces replaced, 3 covered")
+    assert "no face was found" in report.line({**found, "tracks": []})
+
+
+def test_facts_are_plain_records(job: Job) -> None:
+    assert dataclasses.is_dataclass(job.ledger.spec())
