@@ -26,8 +26,12 @@ SMALL = 128  # pixels of textures that are only compared
 
 def flatten(logs: Tensor, weight: Tensor, sigma: float) -> Tensor:
     """Take the light away: (F, 3, H, W) minus its own wide mean where `weight` (F, 1, H, W) says skin."""
-    wide = torch.full((len(logs),), sigma, device=logs.device)
-    return logs - spread(logs, weight, wide, max(1, int(sigma / 4)))
+    h, w = logs.shape[-2:]
+    step = max(1, int(sigma / 4))  # a wide Gaussian leaves nothing that a small copy can't hold
+    small = F.avg_pool2d(torch.cat([logs * weight, weight], 1), step, ceil_mode=True, count_include_pad=False)
+    values = small[:, :3] / small[:, 3:].clamp_min(1e-3)
+    mean = spread(values, small[:, 3:], torch.full((len(logs),), sigma / step, device=logs.device))
+    return logs - F.interpolate(mean, scale_factor=step, mode="bilinear", align_corners=False)[..., :h, :w]
 
 
 @lru_cache(maxsize=4)

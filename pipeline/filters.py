@@ -37,22 +37,15 @@ def _kernels(sigma: Tensor, image: Tensor) -> Tensor:
     return k / k.sum(1, keepdim=True)
 
 
-def spread(image: Tensor, weight: Tensor, sigma: Tensor, step: int) -> Tensor:
+def spread(image: Tensor, weight: Tensor, sigma: Tensor) -> Tensor:
     """The weighted local mean of (F, C, H, W) under a wide Gaussian of `sigma` (F,) pixels, defined also where the
-    weight (F, 1, H, W) is 0. Knutsson and Westin, "Normalized and differential convolution", CVPR 1993. Done on copies
-    that are smaller by `step`: a wide Gaussian leaves nothing that they can't hold."""
-    h, w = image.shape[-2:]
+    weight (F, 1, H, W) is 0. Knutsson and Westin, "Normalized and differential convolution", CVPR 1993."""
     both = torch.cat([image * weight, weight], 1)
-    if step > 1:
-        both = F.avg_pool2d(both, step, ceil_mode=True, count_include_pad=False)
-    near = blur(both, sigma / step)
+    near = blur(both, sigma)
     # Far from any weight the narrow mean has nothing to say: a wider one fills in.
-    wide = blur(both, 2.5 * sigma / step) + 1e-4 * both.mean((2, 3), keepdim=True) + 1e-9
+    wide = blur(both, 2.5 * sigma) + 1e-4 * both.mean((2, 3), keepdim=True) + 1e-9
     base = wide[:, :-1] / wide[:, -1:]
-    mean = (near[:, :-1] + 0.02 * base) / (near[:, -1:] + 0.02)
-    if step == 1:
-        return mean
-    return F.interpolate(mean, scale_factor=step, mode="bilinear", align_corners=False)[..., :h, :w]
+    return (near[:, :-1] + 0.02 * base) / (near[:, -1:] + 0.02)
 
 
 def match_bands(image: Tensor, like: Tensor, where: Tensor) -> Tensor:

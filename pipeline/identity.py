@@ -26,6 +26,7 @@ from pipeline.appearance import SMALL
 from pipeline.errors import ModelError
 from pipeline.models import weights
 
+COLOUR = 0.7  # how much colour textures keep beside their brightness: portraits are more colourful than films
 CLIP = 2.0  # standard deviations at which coefficients end: beyond lie faces that look like no one could
 
 
@@ -124,6 +125,8 @@ class NobodyModel:
             return []
         drawn = torch.stack([self.draw(s) for s in seeds])
         shapes, textures = self.shapes(drawn), self.textures(drawn, small=small)
+        grey = textures.mean(1, keepdim=True)
+        textures = grey + COLOUR * (textures - grey)
         mask = F.interpolate(uv.blend_mask(torch.device("cpu"))[None, None], size=textures.shape[-1], mode="area")
         whole = torch.cat([textures, mask.expand(len(seeds), -1, -1, -1)], 1)
         return [Identity(s, shape, _levels(t[None])) for s, shape, t in zip(seeds, shapes, whole, strict=True)]

@@ -28,6 +28,8 @@ GRID = 192  # longest side of the grid on which meshes are drawn; between its po
 REACH = 3.0  # side of a crop in distances between the eyes' outer corners: the outer ring and some room
 EXCHANGE = 0.8  # how much of the identity's shape is taken, inside the face
 EXCHANGE_EDGE = 0.25  # and at the oval, where hair and neck must still fit
+ODD = 0.35  # logarithms; a difference from the light around that counts half
+DEPTH = 0.3  # and of its depth, which one look from the front tells badly: turned heads would show the error
 BATCH_PIXELS = 4_000_000  # crops of one batch together: bounds memory
 
 # Points of upper and lower lids and of the inner lips that touch when they close.
@@ -124,6 +126,7 @@ def _weights(device: torch.device) -> Tensor:
 def _exchange(meshes: Tensor, neutrals: Tensor, shapes: Tensor) -> Tensor:
     """(F, 468, 3) the meshes that identities with `shapes` would have in the place of people with `neutrals`."""
     offset = (shapes - neutrals) * _weights(meshes.device)
+    offset[..., 2] *= DEPTH
     upper, lower = _PAIRS  # a lid or lip may move, but never open or close what the person opens or closes
     offset[:, upper] = offset[:, lower] = (offset[:, upper] + offset[:, lower]) / 2
     return meshes + align(meshes, neutrals).turn(offset)
@@ -222,6 +225,21 @@ def _skins(crops: Sequence[_Crop], place: Tensor) -> Tensor:
     return F.grid_sample(texture, place.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
 
 
+def _light(logs: Tensor, skin: Tensor, crops: Sequence[_Crop]) -> Tensor:
+    """(F, 3, side, side) the light on the face, from how the frame differs from the texture, `logs`. What differs far
+    more than light does (glasses, hair, a hand) counts less."""
+    sigma = LIGHT * torch.stack([c.scale for c in crops])
+    step = max(1, int(LIGHT * crops[0].side / REACH / 4))
+    small = F.avg_pool2d(torch.cat([logs * skin, skin], 1), step, ceil_mode=True, count_include_pad=False)
+    weight = small[:, 3:]
+    values = small[:, :3] / weight.clamp_min(1e-3)
+    rough = spread(values, weight, sigma / step)
+    odd = (values - rough).mean(1, keepdim=True) / ODD
+    fine = spread(values, weight / (1 + odd.square()), sigma / step)
+    side = logs.shape[-1]
+    return F.interpolate(fine, scale_factor=step, mode="bilinear", align_corners=False)[..., :side, :side]
+
+
 def _draw(crops: Sequence[_Crop]) -> None:
     maps = _maps(crops)
     frame = torch.stack([_read(c) for c in crops])
@@ -229,12 +247,7 @@ def _draw(crops: Sequence[_Crop]) -> None:
     texture = _skins(crops, maps.place)
     skin, cover = texture[:, :3], texture[:, 3:4] * maps.face
     steady = (cover > 0.02).float() * (1 - maps.alive)
-    light = spread(
-        torch.log(warped.clamp(0, 1) + EPS) - skin,
-        steady,
-        LIGHT * torch.stack([c.scale for c in crops]),
-        step=max(1, int(LIGHT * crops[0].side / REACH / 4)),
-    )
+    light = _light(torch.log(warped.clamp(0, 1) + EPS) - skin, steady, crops)
     relit = match_bands(torch.exp(skin + light) - EPS, warped, steady)
     mixed = torch.lerp(warped, relit, cover * (1 - maps.alive))
     touched = (maps.shift.abs().amax(1, keepdim=True) > 1e-3).float()
