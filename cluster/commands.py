@@ -2,7 +2,6 @@
 
 import functools
 import importlib.metadata
-import os
 import shlex
 import sys
 from enum import StrEnum
@@ -17,7 +16,7 @@ from cluster.farm import FarmError
 from cluster.inputs import check_writable, pairs
 from cluster.job import Veil
 from cluster.localray import LocalPool
-from cluster.progress import Voice, voice
+from cluster.progress import Voice, own_streams, voice
 from cluster.steps import PipelineSteps
 from cluster.swap import Result, Swap, failure_text, report_path
 from pipeline import device as devices
@@ -162,9 +161,11 @@ def sheet(
 
 def run_swap(request: Request, as_json: bool, debug: bool) -> int:
     """Do it, tell how it goes, and leave no process behind. Returns the exit code."""
-    if not debug:
-        _hush()
-    speaker = voice(as_json)
+    with own_streams(debug) as (out, err):
+        return _run_swap(request, voice(as_json, out, err), debug)
+
+
+def _run_swap(request: Request, speaker: Voice, debug: bool) -> int:
     try:
         films = pairs(request.inputs, request.output)
         if request.report is not None and len(films) > 1:
@@ -199,17 +200,6 @@ def run_swap(request: Request, as_json: bool, debug: bool) -> int:
     return _sum_up(results, speaker, job)
 
 
-def _hush() -> None:
-    """Libraries write to file descriptor 2 as they please, Ray's servers to their last breath. People read sys.stderr,
-    which gets a descriptor of its own."""
-    sys.stderr.flush()
-    own = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-    sys.stderr = os.fdopen(own, "w", buffering=1, encoding="utf-8", errors="replace")
-
-
 @functools.cache
 def _models() -> tuple[dict[str, str], ...]:
     from pipeline.models.weights import catalogue
@@ -220,7 +210,7 @@ def _models() -> tuple[dict[str, str], ...]:
 def _tell(result: Result, request: Request, speaker: Voice, debug: bool) -> None:
     if result.failure is not None:
         if debug and result.failure.trace:
-            print(result.failure.trace, file=sys.stderr)
+            speaker.trace(result.failure.trace)
         speaker.error(
             failure_text(result), job=result.pair.source.name, cause=result.failure.cause, exit=result.exit_code
         )

@@ -3,9 +3,12 @@
 Progress goes to stderr and results to stdout; JSON lines go to stdout, results among them.
 """
 
+import contextlib
 import json
+import os
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any, Protocol, TextIO
 
 from rich.console import Console
@@ -36,6 +39,9 @@ class Voice(Protocol):
 
     def error(self, text: str, **facts: Any) -> None:
         """Something failed: one line."""
+
+    def trace(self, text: str) -> None:
+        """A stack, for whoever asked to see it."""
 
     def close(self) -> None:
         """Nothing more will be said."""
@@ -102,6 +108,10 @@ class Lines:
     def error(self, text: str, **facts: Any) -> None:
         """See Voice."""
         self._say(f"veilfarm: {text}")
+
+    def trace(self, text: str) -> None:
+        """See Voice."""
+        self._say(text)
 
     def close(self) -> None:
         """See Voice."""
@@ -185,13 +195,38 @@ class JsonLines:
         self._say("error", text=text, **facts)
         print(f"veilfarm: {text}", file=self._err, flush=True)
 
+    def trace(self, text: str) -> None:
+        """See Voice."""
+        print(text, file=self._err, flush=True)
+
     def close(self) -> None:
         """See Voice."""
 
 
-def voice(as_json: bool, out: TextIO | None = None, err: TextIO | None = None) -> Voice:
+@contextlib.contextmanager
+def own_streams(debug: bool) -> Iterator[tuple[TextIO, TextIO]]:
+    """(stdout, stderr) for what this project says, and for nothing else. Libraries write to descriptors 1 and 2 as they
+    please, and Ray's servers to their last breath: that goes nowhere, or with `debug` to stderr."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(2 if debug else nowhere, 1)
+    os.dup2(2 if debug else nowhere, 2)
+    os.close(nowhere)
+    out, err = (os.fdopen(os.dup(fd), "w", 1, encoding="utf-8", errors="replace") for fd in kept)
+    try:
+        yield out, err
+    finally:
+        for stream, fd, number in ((out, kept[0], 1), (err, kept[1], 2)):
+            with contextlib.suppress(OSError):  # nobody reads any more
+                stream.close()
+            os.dup2(fd, number)
+            os.close(fd)
+
+
+def voice(as_json: bool, out: TextIO, err: TextIO) -> Voice:
     """The one that fits."""
-    out, err = out or sys.stdout, err or sys.stderr
     if as_json:
         return JsonLines(out, err)
     return Bars(out, err) if err.isatty() else Lines(out, err)

@@ -149,6 +149,9 @@ class Ear:
     def error(self, text: str, **facts: object) -> None:
         self.notices.append(text)
 
+    def trace(self, text: str) -> None:
+        self.notices.append(text)
+
     def close(self) -> None:
         return
 
