@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.picture import Box, Picture, _to_rgb
+from pipeline.picture import Box, Picture, _to_rgb, even_box
 
 
 def look(picture: Picture, box: Box, width: int, height: int) -> Tensor:
@@ -58,3 +58,24 @@ def back(quarters: int, box: Box, width: int, height: int) -> tuple[np.ndarray, 
     scale = np.array([(box[2] - box[0]) / width, (box[3] - box[1]) / height])
     linear = np.array(turns[quarters % 4], np.float64) * scale[:, None]
     return linear, np.array(corner[quarters % 4]) * scale + np.array(box[:2])
+
+
+def warped(picture: Picture, matrix: Tensor, size: int) -> Tensor:
+    """One square crop under an affine map, like `picture.warp_rgb` (matrix (2, 3) on the CPU, crop to picture), as
+    (3, size, size). A large region is shrunk before it becomes RGB, which takes a third of the time."""
+    layout = picture.layout
+    corners = matrix[:, :2] @ torch.tensor([[0.0, size, 0, size], [0, 0, size, size]]) + matrix[:, 2:]
+    lo, hi = corners.amin(1) - 2, corners.amax(1) + 2
+    x0, y0, x1, y1 = even_box(layout, (float(lo[0]), float(lo[1]), float(hi[0]), float(hi[1])))
+    step = max(1, int(float(torch.linalg.det(matrix[:, :2]).abs().sqrt()) + 0.25))
+    width, height = (x1 - x0) // step, (y1 - y0) // step
+    if width < 1 or height < 1:
+        return torch.zeros(3, size, size, device=picture.planes[0].device)
+    region = look(picture, (x0, y0, x0 + width * step, y0 + height * step), width, height)
+    # grid_sample counts -1..1 over the crop and over the region.
+    half = size / 2
+    scale = torch.tensor([2 / (width * step), 2 / (height * step)])
+    centre = matrix[:, :2].sum(1) * half + matrix[:, 2] - torch.tensor([float(x0), float(y0)])
+    theta = torch.cat([matrix[:, :2] * half * scale[:, None], (centre * scale - 1)[:, None]], 1)
+    grid = F.affine_grid(theta.to(region.device)[None], [1, 3, size, size], align_corners=False)
+    return F.grid_sample(region[None], grid, padding_mode="zeros", align_corners=False)[0]

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.look import warped
 from pipeline.models.graph import runtime
 from pipeline.models.topology import LEFT_EYE_OUTER, POINTS, RIGHT_EYE_OUTER
-from pipeline.picture import Picture, warp_rgb
+from pipeline.picture import Picture
 
 SIZE = 192  # pixels of the network's input
 MARGIN = 1.5  # side of the square over the longer side of the face's box, as in MediaPipe's own graph
@@ -58,7 +59,7 @@ class FaceMesh:
         meshes, presence = np.zeros((len(which), POINTS, 3), np.float32), np.zeros(len(which), np.float32)
         for start in range(0, len(which), BATCH):
             rows = np.arange(start, min(start + BATCH, len(which)))
-            crops = torch.cat([warp_rgb(pictures[int(which[r])], matrices[r : r + 1], SIZE) for r in rows])
+            crops = torch.stack([warped(pictures[int(which[r])], matrices[r], SIZE) for r in rows])
             raw, flags = self.network(crops)
             presence[rows] = flags.cpu().numpy()
             meshes[rows] = _to_picture(raw.cpu().numpy(), squares[rows])

@@ -9,9 +9,9 @@ from portrait import as_picture, portrait, scene
 
 from pipeline.detect import Detections, FaceFinder, Looks, full_every
 from pipeline.detections import join, nothing, overlaps, suppress
-from pipeline.look import back, look, upright
+from pipeline.look import back, look, upright, warped
 from pipeline.models.centerface import CenterFace
-from pipeline.picture import PixelLayout, thumbnail
+from pipeline.picture import PixelLayout, thumbnail, warp_rgb
 
 CPU = torch.device("cpu")
 FACE = (0.38, 0.15, 0.62, 0.53)  # of the portrait's side
@@ -129,6 +129,19 @@ def test_looks_are_what_a_thumbnail_is():
         seen = look(picture, (0, 0, 384, 384), size, size)
         assert seen.shape == (3, size, size)
         assert float((seen - thumbnail(picture, size, size)).abs().mean()) < 0.01
+
+
+@pytest.mark.parametrize("scale", [0.6, 1.0, 1.8, 3.1])
+@pytest.mark.parametrize("centre", [(190.0, 200.0), (20.0, 370.0), (-500.0, 0.0)])
+def test_warped_crops_are_what_many_samples_per_pixel_give(scale, centre):
+    picture = as_picture(portrait())
+    linear = torch.tensor([[0.95, -0.3], [0.3, 0.95]]) * scale
+    matrix = torch.cat([linear, (torch.tensor(centre) - linear.sum(1) * 48)[:, None]], 1)
+    fine = warp_rgb(picture, torch.cat([linear / 4, matrix[:, 2:]], 1)[None], 384)
+    expected = torch.nn.functional.avg_pool2d(fine, 4)[0]
+    seen = warped(picture, matrix, 96)
+    assert seen.shape == (3, 96, 96)
+    assert float((seen - expected).abs().mean()) < 0.02
 
 
 def test_ten_bit_pictures_look_the_same():
