@@ -182,12 +182,12 @@ def _hand(actor: Actor, puppet: Puppet, drawn: Drawn, canvas: Canvas, level: flo
     unit = float(np.linalg.norm(mesh[LEFT_EYE_OUTER] - mesh[RIGHT_EYE_OUTER]))
     mouth = (mesh[LIP_UPPER, :2] + mesh[LIP_LOWER, :2]) / 2
     low = 1 - level
-    at = mouth + unit * np.array([0.30 + 0.5 * low, 0.42 + 3.4 * low], np.float32)
+    at = mouth + unit * np.array([0.36 + 0.3 * low, 0.60 + 3.2 * low], np.float32)
     at += unit * 0.025 * np.array([np.sin(2.1 * t), np.sin(3.3 * t)], np.float32)
-    degrees = -38 + 22 * low + 2.5 * np.sin(2.7 * t)
+    degrees = -42 + 26 * low + 2.5 * np.sin(2.7 * t)
     skin = puppet.skin
-    tone = (16 + (skin[0] - 16) * actor.role.light, skin[1], skin[2])
-    return draw_hand(canvas, tone, (float(at[0]), float(at[1])), 0.86 * unit, float(degrees))
+    tone = (16 + 1.02 * (skin[0] - 16) * actor.role.light, 128 + 0.9 * (skin[1] - 128), 128 + 0.95 * (skin[2] - 128))
+    return draw_hand(canvas, tone, (float(at[0]), float(at[1])), 0.80 * unit, float(degrees))
 
 
 def _truth(actor: Actor, drawn: Drawn, before: list[_Layer], size: tuple[int, int]) -> FaceTruth | None:

@@ -16,7 +16,7 @@ from pipeline.stage.canvas import Canvas
 
 _LEFT, _TOP, _RIGHT, _BOTTOM = -1.2, -1.9, 1.2, 4.6  # of the sprite
 # Knuckle x and y, length, radius, degrees from straight up.
-_FINGERS = ((-0.37, -0.50, 0.93, 0.128, -7), (-0.125, -0.57, 1.06, 0.132, -2), (0.12, -0.54, 0.98, 0.126, 3), (0.35, -0.44, 0.76, 0.108, 9))  # fmt: skip
+_FINGERS = ((-0.37, -0.50, 0.93, 0.140, -5), (-0.125, -0.57, 1.06, 0.143, -1), (0.12, -0.54, 0.98, 0.136, 2), (0.35, -0.44, 0.76, 0.118, 6))  # fmt: skip
 _LIGHT = (-0.45, -0.55, 0.70)
 
 
@@ -68,9 +68,12 @@ def _sprite(unit: int) -> Tensor:
     normal = torch.stack([-slope_x, -slope_y, torch.ones_like(height)])
     normal = normal / normal.norm(dim=0)
     lit = (normal * torch.tensor(_LIGHT).reshape(3, 1, 1)).sum(0).clamp_min(0)
-    grain = torch.randn(height.shape, generator=torch.Generator().manual_seed(5))
-    grain = blur(grain[None, None], max(0.6, 0.03 * unit))[0, 0] * 0.05
-    shade = (0.42 + 0.78 * lit) * (0.80 + 0.2 * (height / 0.2).clamp(0, 1)) * detail + grain
+    dice = torch.Generator().manual_seed(5)
+    fine, broad = (torch.randn(height.shape, generator=dice) for _ in range(2))
+    fine, broad = blur(fine[None, None], max(0.6, 0.012 * unit))[0, 0], blur(broad[None, None], 0.12 * unit + 0.5)[0, 0]
+    uneven = 1 + 0.045 * fine / fine.std() + 0.06 * broad / broad.std()
+    gloss = 0.45 * ((lit - 0.80) / 0.2).clamp(0, 1) ** 3
+    shade = ((0.30 + 0.80 * lit) * (0.62 + 0.38 * (height / 0.13).clamp(0, 1)) * detail + gloss) * uneven
     alpha = (0.5 - outside * unit / 1.3).clamp(0, 1)
     shift = max(1, round(0.08 * unit))
     shadow = blur(F.pad(alpha, (shift, 0, shift, 0))[None, None, :-shift, :-shift], 0.09 * unit + 0.5)[0, 0]
