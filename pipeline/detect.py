@@ -23,6 +23,7 @@ from pipeline.detections import join, nothing, overlaps
 from pipeline.look import back, look, upright
 from pipeline.picture import Box, Picture, PixelLayout
 
+PIXELS = 8_000_000  # of one batch: the detector's largest results take 50 to 100 bytes for each
 SAME = 0.3  # intersection over union from which on two boxes are one face
 CLEAR = 36.0  # px of a face's longer side, as the detector sees it, from which on it is found for sure
 
@@ -175,9 +176,10 @@ class FaceFinder:
             odd = (self._layout.rotation // 90 + job.turn) % 2
             size = (job.height, job.width) if odd else (job.width, job.height)
             groups.setdefault(size, []).append(job)
-        for same in groups.values():
-            for start in range(0, len(same), self._batch):
-                part = same[start : start + self._batch]
+        for (width, height), same in groups.items():
+            number = max(1, min(self._batch, PIXELS // (width * height)))
+            for start in range(0, len(same), number):
+                part = same[start : start + number]
                 images = []
                 for job in part:
                     image = look(pictures[job.picture], job.box, job.width, job.height)
