@@ -27,31 +27,34 @@ class ChunkAnalysis:
         return self.stop - self.start
 
     def save(self, folder: Path) -> None:
-        """Writes summary.npz (light) and meshes.npz. Both hold biometric data."""
+        """Writes summary.npz (light), meshes.npz and crops.npz. All hold biometric data."""
         folder.mkdir(parents=True, exist_ok=True)
         ids = [t.id for t in self.tracklets]
         head = {"chunk": self.chunk, "start": self.start, "stop": self.stop, "size": self.size, "ids": ids}
         head |= {"seconds": self.seconds}
         light: dict[str, np.ndarray] = {"head": np.array(json.dumps(head)), "damaged": self.damaged}
-        heavy = dict[str, np.ndarray]()
+        heavy, crops = dict[str, np.ndarray](), dict[str, np.ndarray]()
         for t in self.tracklets:
             light |= {f"{t.id}.{k}": getattr(t, k) for k in _LIGHT}
             if t.neutral is not None:
                 light[f"{t.id}.neutral"] = t.neutral
             for k in _SAMPLE if t.samples else ():
                 light[f"{t.id}.sample.{k}"] = np.stack([np.asarray(getattr(s, k)) for s in t.samples])
+            crops |= {f"{t.id}.{k}": s.whole().crop for k, s in enumerate(t.samples)}
             if t.meshes is not None:
                 heavy |= {f"{t.id}.{k}": v for k, v in zip(_PACKED, pack(t.meshes), strict=True)}
         np.savez(folder / "summary.npz", **light)  # type: ignore[arg-type]
         np.savez(folder / "meshes.npz", **heavy)  # type: ignore[arg-type]
+        np.savez(folder / "crops.npz", **crops)  # type: ignore[arg-type]
 
     @staticmethod
     def load(folder: Path, meshes: bool) -> "ChunkAnalysis":
-        """Without `meshes` only the light part is read: linking a long film must not hold them."""
+        """Without `meshes` only the light part is read: linking a long film must not hold them. Crops of samples stay
+        on disk until they are asked for (`Sample.whole`)."""
         heavy = dict(np.load(folder / "meshes.npz")) if meshes else {}
         with np.load(folder / "summary.npz") as light:
             head = json.loads(str(light["head"]))
-            tracklets = tuple(_tracklet(i, light, heavy, meshes) for i in head["ids"])
+            tracklets = tuple(_tracklet(i, light, heavy, folder) for i in head["ids"])
             return ChunkAnalysis(
                 head["chunk"],
                 head["start"],
@@ -64,15 +67,19 @@ class ChunkAnalysis:
 
 
 _LIGHT = ("frames", "boxes", "scores", "presence", "angles")
-_SAMPLE = ("frame", "crop", "mesh", "embedding", "quality")
+_SAMPLE = ("frame", "mesh", "embedding", "quality")
+_NO_CROP: NDArray[np.uint8] = np.zeros((3, 0, 0), np.uint8)
 _PACKED = ("mesh", "centre", "step")
 
 
-def _tracklet(number: int, light: "np.lib.npyio.NpzFile", heavy: dict[str, np.ndarray], meshes: bool) -> Tracklet:
+def _tracklet(number: int, light: "np.lib.npyio.NpzFile", heavy: dict[str, np.ndarray], folder: Path) -> Tracklet:
     samples = list[Sample]()
     if f"{number}.sample.frame" in light:
         columns = [light[f"{number}.sample.{k}"] for k in _SAMPLE]
-        samples = [Sample(int(f), c, m, e, float(q)) for f, c, m, e, q in zip(*columns, strict=True)]
+        samples = [
+            Sample(int(f), _NO_CROP, m, e, float(q), (folder / "crops.npz", f"{number}.{k}"))
+            for k, (f, m, e, q) in enumerate(zip(*columns, strict=True))
+        ]
     frames, boxes, scores, presence, turned = (light[f"{number}.{k}"] for k in _LIGHT)
     return Tracklet(
         number,
@@ -81,7 +88,7 @@ def _tracklet(number: int, light: "np.lib.npyio.NpzFile", heavy: dict[str, np.nd
         scores,
         presence,
         turned,
-        meshes=unpack(*(heavy[f"{number}.{k}"] for k in _PACKED)) if meshes else None,
+        meshes=unpack(*(heavy[f"{number}.{k}"] for k in _PACKED)) if f"{number}.mesh" in heavy else None,
         neutral=light.get(f"{number}.neutral"),
         samples=tuple(samples),
     )

@@ -138,7 +138,8 @@ def _people(
     count = int(persons.max()) + 1 if len(persons) else 0
     members = [[i for i, p in enumerate(persons) if p == number] for number in range(count)]
     samples = [_samples([chains[i] for i in m]) for m in members]
-    keys = person_keys(samples, secret if steady else None)
+    centre = np.asarray(model.portraits.mean(0).numpy(), np.float32) if steady else None
+    keys = person_keys(samples, secret if steady else None, centre)
     people, taken = list[Person](), list[Seed]()
     for number in range(count):
         wanted = any((treatments[i] == Treatment.REPLACE).any() for i in members[number])
@@ -146,7 +147,7 @@ def _people(
         identity = None
         if wanted and neutral is not None:
             try:
-                identity = choose(model, secret, keys[number], samples[number], taken)
+                identity = choose(model, secret, keys[number], [s.whole() for s in samples[number]], taken)
             except NoIdentity:
                 identity = None
         if identity is not None:

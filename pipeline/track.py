@@ -7,8 +7,9 @@ overlap from one frame to the next.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,14 @@ class Sample:
     mesh: Floats  # (468, 3) in pixels of the crop
     embedding: Floats  # (128,) of the recogniser; same person below a distance of about 0.6
     quality: float  # larger is better: presence, size, frontality, sharpness
+    stored: tuple[Path, str] | None = None  # file and name of the crop, where it was left on disk and `crop` is empty
+
+    def whole(self) -> "Sample":
+        """With its crop, read from disk where it was left there."""
+        if self.stored is None:
+            return self
+        with np.load(self.stored[0]) as file:
+            return replace(self, crop=file[self.stored[1]], stored=None)
 
 
 @dataclass(frozen=True, slots=True)
