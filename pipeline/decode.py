@@ -35,12 +35,14 @@ def read(
         raise ValueError(f"frames [{start}, {stop}) are not in a film of {len(index)} frames")
     number = start
     for key in _begin(index, start) if stop > start else ():
-        for frame, corrupt in _frames(info, index, key, start, threads):
-            _check(frame, index, number, info.path)
-            parts = planes.from_frame(frame, info.layout)
+        for decoded_frame, corrupt in _frames(info, index, key, start, threads):
+            _check(decoded_frame, index, number, info.path)
+            frame = planes.writable(decoded_frame, info.layout)
+            parts = planes.of_frame(frame)
             if device.type != "cpu":
                 parts = (parts[0].to(device), parts[1].to(device), parts[2].to(device))
-            yield Picture(number, int(index.pts[number]), parts, info.layout, corrupt or bool(index.corrupt[number]))
+            damaged = corrupt or bool(index.corrupt[number])
+            yield Picture(number, int(index.pts[number]), parts, info.layout, damaged, frame)
             number += 1
             if number == stop:
                 return

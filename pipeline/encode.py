@@ -135,7 +135,7 @@ class SegmentWriter:
         """Encode one picture. Its planes may be changed again afterwards."""
         if self._times and picture.pts <= self._times[-1]:
             raise ValueError(f"picture at {picture.pts} after the one at {self._times[-1]}")
-        frame = planes.to_frame(picture.planes, picture.layout)
+        frame = planes.to_frame(picture.planes, picture.layout, picture.frame)
         if not self._times:
             self._origin = origin(picture.pts)
         frame.pts, frame.time_base = picture.pts - self._origin, self._info.time_base

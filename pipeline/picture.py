@@ -47,6 +47,7 @@ class Picture:
     planes: tuple[Tensor, Tensor, Tensor]  # Y (H, W), Cb (h, w), Cr (h, w); uint8 at 8 bits, int16 above
     layout: PixelLayout
     damaged: bool = False  # the decoder had to conceal a part of it
+    frame: object = None  # the decoder's own: what else it carries (captions) reaches the encoder with it
 
 
 @lru_cache(maxsize=32)
@@ -145,7 +146,9 @@ def warp_rgb(picture: Picture, matrices: Tensor, size: int) -> Tensor:
     `matrices` (n, 2, 3) take crop coordinates (pixels of the crop; (0, 0) is the upper left corner of its first pixel)
     to picture coordinates in the same convention. A crop that is smaller than its region is filtered before sampling.
     """
-    return torch.stack([_warp_one(picture, m, size) for m in matrices]) if len(matrices) else torch.zeros(0, 3, size, size)
+    return (
+        torch.stack([_warp_one(picture, m, size) for m in matrices]) if len(matrices) else torch.zeros(0, 3, size, size)
+    )
 
 
 def _warp_one(picture: Picture, matrix: Tensor, size: int) -> Tensor:

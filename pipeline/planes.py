@@ -44,8 +44,15 @@ def layout_of(pix_fmt: av.VideoFormat, width: int, height: int, colorspace: int,
     return PixelLayout(width, height, depth, sub_x, sub_y, matrix_of(colorspace, width, height), full)
 
 
-def from_frame(frame: av.VideoFrame, layout: PixelLayout) -> Planes:
-    """Planes of a decoded frame: writable, and of nobody else. They keep the frame's memory alive."""
+def writable(frame: av.VideoFrame, layout: PixelLayout) -> av.VideoFrame:
+    """The frame in that layout, in memory of its own. Raises Unsupported when it has another size."""
+    frame = in_layout(frame, layout)
+    frame.make_writable()  # copies only what the decoder still needs as a reference
+    return frame
+
+
+def in_layout(frame: av.VideoFrame, layout: PixelLayout) -> av.VideoFrame:
+    """The frame in that layout; the same one where it has it already."""
     if (frame.width, frame.height) != (layout.width, layout.height):
         raise Unsupported(
             "the picture's size changes in the middle of the video",
@@ -53,13 +60,14 @@ def from_frame(frame: av.VideoFrame, layout: PixelLayout) -> Planes:
             "split it at the change, or bring it to one size first",
         )
     if frame.format.name in _PLAIN and frame.format.name.replace("j", "") == layout.av_name:
-        frame.make_writable()  # copies only what the decoder still needs as a reference
-    else:
-        frame = _convert(frame, layout)
-    planes = [from_dlpack(plane) for plane in frame.planes]
-    if layout.depth > 8:
-        planes = [plane.view(torch.int16) for plane in planes]
-    return planes[0], planes[1], planes[2]
+        return frame
+    return _convert(frame, layout)
+
+
+def of_frame(frame: av.VideoFrame) -> Planes:
+    """Views of a frame's three planes: uint8, or int16 above 8 bits. They keep its memory alive."""
+    y, u, v = (from_dlpack(plane) for plane in frame.planes)
+    return (y, u, v) if y.dtype == torch.uint8 else (y.view(torch.int16), u.view(torch.int16), v.view(torch.int16))
 
 
 def _convert(frame: av.VideoFrame, layout: PixelLayout) -> av.VideoFrame:
@@ -75,11 +83,23 @@ def _convert(frame: av.VideoFrame, layout: PixelLayout) -> av.VideoFrame:
     )
 
 
-def to_frame(planes: Planes, layout: PixelLayout) -> av.VideoFrame:
-    """A frame for the encoder over the same memory. An odd width or height gets one more column or row: encoders of
-    subsampled pictures know even sizes only."""
-    on_cpu = [plane.cpu() for plane in planes]
+def from_frame(frame: av.VideoFrame, layout: PixelLayout) -> Planes:
+    """Planes of a decoded frame in that layout: writable, and of nobody else."""
+    return of_frame(writable(frame, layout))
+
+
+def to_frame(planes: Planes, layout: PixelLayout, carrier: object = None) -> av.VideoFrame:
+    """A frame for the encoder, over the same memory where that can be. It is `carrier`, if that is a frame of the same
+    kind: so captions and the like stay with their picture. An odd width or height gets one more column or row: encoders
+    of subsampled pictures know even sizes only."""
     odd_x, odd_y = layout.width & layout.sub_x, layout.height & layout.sub_y
+    if isinstance(carrier, av.VideoFrame) and carrier.format.name == layout.av_name and not (odd_x or odd_y):
+        for own, plane in zip(of_frame(carrier), planes, strict=True):
+            if own.data_ptr() != plane.data_ptr():
+                own.copy_(plane)
+        carrier.pict_type = av.video.frame.PictureType.NONE  # the encoder chooses anew
+        return carrier
+    on_cpu = [plane.cpu() for plane in planes]
     if odd_x or odd_y:
         luma = torch.from_numpy(np.pad(on_cpu[0].numpy(), ((0, odd_y), (0, odd_x)), mode="edge"))
         on_cpu[0] = luma

@@ -94,7 +94,7 @@ def index(info: VideoInfo, progress: Callable[[int], None] | None = None, thread
             durations.append(frame.duration or 0)
             keys.append(frame.key_frame)
             corrupt.append(frame.is_corrupt)
-            finder.add(planes.from_frame(frame, info.layout), info.layout.depth)
+            finder.add(planes.of_frame(planes.in_layout(frame, info.layout)), info.layout.depth)
             if progress is not None:
                 progress(len(stored))
     if not stored:

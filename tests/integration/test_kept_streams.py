@@ -5,6 +5,7 @@ from pathlib import Path
 
 import av
 import pytest
+from av.sidedata.sidedata import Type
 from filmgen import Film, ffmpeg, make, read_stamp
 from test_exact_frames import run
 
@@ -179,3 +180,41 @@ def test_names_that_cannot_be_written(tmp_path: Path) -> None:
         muxer_for(tmp_path / "a.webm", "h264")
     with pytest.raises(OutputError, match="use"):
         muxer_for(tmp_path / "a.avi", "h264")
+
+
+def _with_captions(packet: bytes, number: int) -> bytes:
+    """An H.264 picture (Annex B) with a caption of two bytes in front, as ATSC A/53 puts it."""
+    captions = bytes([0xFC, 0x41 + number % 26, 0x61 + number % 26])
+    payload = b"\xb5\x00\x31GA94\x03" + bytes([0x40 | 1, 0xFF]) + captions + b"\xff"
+    sei = b"\0\0\0\1\x06\x04" + bytes([len(payload)]) + payload + b"\x80"
+    # Parameter sets come first in an access unit; a delimiter and they may stay in front of the message.
+    slices = (packet.find(b"\0\0\1" + bytes([kind])) for kind in (0x65, 0x41, 0x01))
+    place = min(found for found in slices if found >= 0)
+    return packet[:place] + sei[1:] + packet[place:]
+
+
+def test_captions_in_the_pictures_stay(tmp_path: Path) -> None:
+    plain, source = make(Film("ts", frames=12, b_frames=0, sound=0), tmp_path / "plain.ts"), tmp_path / "film.ts"
+    with av.open(plain) as before, av.open(source, "w", format="mpegts") as after:
+        stream = after.add_stream_from_template(before.streams.video[0], opaque=True)
+        for number, packet in enumerate(p for p in before.demux(video=0) if p.size):
+            new = av.Packet(_with_captions(bytes(packet), number))
+            new.pts, new.dts, new.time_base, new.is_keyframe = (
+                packet.pts,
+                packet.dts,
+                packet.time_base,
+                packet.is_keyframe,
+            )
+            new.stream = stream
+            after.mux(new)
+    target = tmp_path / "out.mp4"
+    run(source, target, "h264")
+    captions = [_captions(path) for path in (source, target)]
+    assert len(captions[0]) == 12
+    assert all(captions[0])
+    assert captions[1] == captions[0]
+
+
+def _captions(path: Path) -> list[bytes]:
+    with av.open(path) as container:
+        return [bytes(f.side_data.get(Type.A53_CC) or b"") for f in container.decode(video=0)]
