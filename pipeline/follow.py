@@ -19,7 +19,7 @@ from pipeline.picture import Picture
 from pipeline.shape import pose
 from pipeline.track import Floats, Trace, Tracker, overlap
 
-LEAST_SIDE = 24.0  # px of the box; below, the network has too little to look at
+LEAST_SIDE = 18.0  # px of the box; below, the network has too little to look at
 PRESENT = 0.5  # the network's flag from which on it sees a face
 BACK = 8  # frames that a face is followed backwards from its first detection
 _ALONE = 45  # frames that landmarks may carry a face without any detection
