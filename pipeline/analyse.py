@@ -27,7 +27,7 @@ from pipeline.track import Floats, Sample, Trace, Tracker, Tracklet, believable,
 __all__ = ["ChunkAnalysis", "Eyes", "analyse"]
 
 OVERLAP = REACH  # frames on both sides of a chunk that are looked at, too, for joining and smoothing
-FULL_EVERY = 8  # every so many frames the detector looks at full resolution, for small faces
+FULL_EVERY = 8  # frames at least from one look at full resolution, for small faces, to the next
 _MEMORY = 256 << 20  # bytes of decoded pictures held at a time
 _NEUTRAL_FRAMES = 64
 
@@ -80,11 +80,14 @@ def analyse(
     follower = Follower(eyes.mesher, tracker, index.cuts, keep=size, in_turn=device.type == "cpu")
     sampler = Sampler(eyes.embedder)
     finder = FaceFinder(eyes.detector, info.layout, device)
-    begins, clock, damaged = {start, *index.cuts}, Clock(), list[int]()
+    begins, clock, damaged, looked = {start, *index.cuts}, Clock(), list[int](), start - FULL_EVERY
     pictures = ahead(read(info, index, start, stop, threads=threads, device=device), size)
     for batch in batches(pictures, size):
         clock.lap("decode")
-        full = [p.number % FULL_EVERY == 0 or p.number in begins for p in batch]
+        # At the end of a batch: from there the finder goes backwards, to where a small face was before.
+        due = batch[-1].number - looked >= min(FULL_EVERY, size)
+        full = [p.number in begins or (due and p is batch[-1]) for p in batch]
+        looked = max([looked, *(p.number for p, now in zip(batch, full, strict=True) if now)])
         found = finder.find(batch, full)
         clock.lap("detect")
         seen = follower.batch(batch, found)
