@@ -1,10 +1,10 @@
-"""The film that the project makes itself: people of nobody in a room, with sound, and the exact truth about every frame.
+"""The film that the project makes itself: people of nobody in a room, with sound, and the truth about every frame.
 
 For `make demo`, and for tests that need faces whose places are known. Nobody real is in it.
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -67,6 +67,7 @@ def make_film(
 
     H.264 with B-frames and AAC stereo, in the container of the path's suffix (mp4, mov, mkv). `cast` are names of
     CAST; one or two people at the table are taken from nearer. With `cuts` the last third is a close-up of one of them.
+    `threads` are the encoder's.
     Raises OutputError, ModelError, ValueError for a size that isn't even or a role that isn't known.
     """
     fps = Fraction(fps)
@@ -75,10 +76,11 @@ def make_film(
         raise ValueError(f"a film of {width}x{height}: sides must be even and at least 64")
     count = max(1, round(Fraction(seconds) * fps))
     people = actors(cast, count / float(fps), seed)
-    shots = _shots(people, count, size, seed, cuts)
+    with _one_thread():
+        shots = _shots(people, count, size, seed, cuts)
     frames: list[tuple[FaceTruth, ...]] = []
     try:
-        with _Writer(path, size, fps, threads) as writer:
+        with _one_thread(), _Writer(path, size, fps, threads) as writer:
             for shot in shots:
                 for planes, faces in _pictures(shot, size, fps, seed):
                     frames.append(faces)
@@ -88,6 +90,17 @@ def make_film(
         path.unlink(missing_ok=True)
         raise OutputError(f"the film {path} can't be written", str(error)) from error
     return FilmTruth(fps, size, tuple(frames), tuple(s.start for s in shots[1:]), CAST)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch's work here is in many small pieces, on which more threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _shots(people: list[Actor], count: int, size: tuple[int, int], seed: int, cuts: bool) -> list[_Shot]:
@@ -265,4 +278,3 @@ def _mix(people: list[Actor], start: int, count: int, seed: int) -> NDArray[np.f
             voice = actor.speech.sound(start, count, RATE, seed)
             mixed += 0.16 * voice[:, None] * np.sqrt(np.array([1 - side, side]))
     return np.tanh(mixed).astype(np.float32)
-

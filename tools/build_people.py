@@ -3,10 +3,11 @@ not exist.
 
     python tools/build_people.py PORTRAITS [--matte-python PYTHON]
 
-Portraits: faker-js/assets-person-portrait (CC0 1.0), made by a text-to-image model. Each is cut out from its background:
-MediaPipe's selfie segmentation (Apache-2.0) says where the person is for sure; closed-form matting (Levin, Lischinski and
-Weiss, PAMI 30(2), 2008) and multi-level foreground estimation (Germer et al. 2020), both from PyMatting (MIT), find hair
-and edges. Those two packages want another numpy than ours, so they run in an environment of their own, made for the run.
+Portraits: faker-js/assets-person-portrait (CC0 1.0), made by a text-to-image model. Each is cut out from its
+background: MediaPipe's selfie segmentation (Apache-2.0) says where the person is for sure; closed-form matting (Levin,
+Lischinski and Weiss, PAMI 30(2), 2008) and multi-level foreground estimation (Germer et al. 2020), both from PyMatting
+(MIT), find hair and edges. Those two packages want another numpy than ours, so they run in an environment of their own,
+made for the run.
 """
 
 import argparse

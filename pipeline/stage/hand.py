@@ -16,7 +16,12 @@ from pipeline.stage.canvas import Canvas
 
 _LEFT, _TOP, _RIGHT, _BOTTOM = -1.2, -1.9, 1.2, 4.6  # of the sprite
 # Knuckle x and y, length, radius, degrees from straight up.
-_FINGERS = ((-0.37, -0.50, 0.93, 0.140, -5), (-0.125, -0.57, 1.06, 0.143, -1), (0.12, -0.54, 0.98, 0.136, 2), (0.35, -0.44, 0.76, 0.118, 6))  # fmt: skip
+_FINGERS = (
+    (-0.37, -0.50, 0.93, 0.140, -5),
+    (-0.125, -0.57, 1.06, 0.143, -1),
+    (0.12, -0.54, 0.98, 0.136, 2),
+    (0.35, -0.44, 0.76, 0.118, 6),
+)
 _LIGHT = (-0.45, -0.55, 0.70)
 
 
@@ -29,9 +34,8 @@ def draw_hand(
     far = (_BOTTOM + 1) * unit
     turn = math.radians(degrees)
     ends = (at[0] - math.sin(turn) * far, at[1] + math.cos(turn) * far)
-    box = canvas.clip(
-        min(at[0], ends[0]) - reach, min(at[1], ends[1]) - reach, max(at[0], ends[0]) + reach, max(at[1], ends[1]) + reach
-    )  # fmt: skip
+    low, high = (min(at[0], ends[0]), min(at[1], ends[1])), (max(at[0], ends[0]), max(at[1], ends[1]))
+    box = canvas.clip(low[0] - reach, low[1] - reach, high[0] + reach, high[1] + reach)
     x0, y0, x1, y1 = box
     if x1 - x0 < 2 or y1 - y0 < 2:
         return (0, 0, 0, 0), torch.zeros(0, 0)
@@ -118,10 +122,10 @@ def _finger(x: Tensor, y: Tensor, finger: tuple[float, ...]) -> tuple[Tensor, Te
     bump, distance = _capsule(x, y, (kx - sin * 0.25, ky + cos * 0.25), tip, radius * 1.08, radius * 0.86)
     along = (x - kx) * sin - (y - ky) * cos
     across = (x - kx) * cos + (y - ky) * sin
-    crease = torch.zeros_like(x)
+    crease, narrow = torch.zeros_like(x), torch.exp(-((across / (0.6 * radius)) ** 2))
     for joint in (0.42 * length, 0.74 * length):
         for offset in (-0.03, 0.0, 0.035):
-            crease += torch.exp(-(((along - joint - offset) / 0.011) ** 2)) * torch.exp(-((across / (0.6 * radius)) ** 2))
+            crease += torch.exp(-(((along - joint - offset) / 0.011) ** 2)) * narrow
         bump = bump + 0.012 * torch.exp(-(((along - joint) / 0.08) ** 2)) * (bump > 0)
     nail = torch.hypot(across / (0.60 * radius), (along - length + 0.02) / (0.82 * radius))
     plate = ((1 - nail) / 0.12 + 0.5).clamp(0, 1)

@@ -10,7 +10,8 @@ from pipeline.picture import Box
 from pipeline.stage.puppet import Floats
 
 _TOOTH = 0.098  # width of a middle incisor in face units
-_CAVITY, _GUMS, _TONGUE, _TEETH = (24.0, 125.0, 138.0), (58.0, 120.0, 150.0), (74.0, 120.0, 151.0), (176.0, 119.0, 133.0)
+# Y, Cb, Cr.
+_CAVITY, _TONGUE, _TEETH = (24.0, 125.0, 138.0), (74.0, 120.0, 151.0), (168.0, 117.0, 134.0)
 
 
 def paint_mouth(mesh: Floats, shut: Floats, jaw: float, unit: float, box: Box, luma: Tensor, chroma: Tensor) -> None:
@@ -45,14 +46,13 @@ def _inside(mesh: Floats, shut: Floats, unit: float, x: Tensor, y: Tensor) -> Te
     v = ((y - float(middle[1])) * float(across[0]) - (x - float(middle[0])) * float(across[1])) / unit
     pixel = 1.0 / unit
     wide = half / unit
-    colours = [torch.tensor(c).reshape(3, 1, 1) for c in (_CAVITY, _TONGUE, _TEETH)]
-    cavity, tongue, teeth = colours
+    cavity, tongue, teeth = (torch.tensor(c).reshape(3, 1, 1) for c in (_CAVITY, _TONGUE, _TEETH))
     depth = float(np.linalg.norm(lower - middle)) / unit
     bulge = torch.exp(-((u / (0.75 * wide)) ** 2) - ((v - depth) / 0.07) ** 2)
     result = cavity + (tongue - cavity) * 0.8 * bulge
     edge = 0.045 - 0.05 * (u / wide) ** 2
     turn = torch.asin((u / (1.02 * wide)).clamp(-1, 1)) * 1.02 * wide  # the arch of the teeth turns away sideways
-    gap = (torch.remainder(turn / _TOOTH + 0.0, 1) - 0.5).abs()
+    gap = (torch.remainder(turn / _TOOTH, 1) - 0.5).abs()
     edge = edge - 0.006 * (gap * 2) ** 4
     shade = (1 - 0.55 * (u.abs() / wide).clamp(0, 1) ** 1.5) * (0.72 + 0.28 * ((v + 0.05) / 0.09).clamp(0, 1))
     shade = shade * (1 - 0.22 * ((gap - 0.42) / 0.08).clamp(0, 1))

@@ -67,14 +67,6 @@ def draw(puppet: Puppet, moves: Moves, place: Place, canvas: Canvas) -> Drawn:
     return Drawn(mesh, box, alpha)
 
 
-@lru_cache(maxsize=16)
-def _cells(columns: int, count: int) -> Tensor:
-    """(T, 3) the triangles of a regular grid."""
-    at = torch.arange(count).reshape(-1, columns)
-    a, b, c, d = (t.reshape(-1) for t in (at[:-1, :-1], at[:-1, 1:], at[1:, :-1], at[1:, 1:]))
-    return torch.cat([torch.stack([a, b, c], 1), torch.stack([b, d, c], 1)])
-
-
 @lru_cache(maxsize=1)
 def _skin() -> tuple[Tensor, Tensor]:
     """Triangles of the face: skin, then the inside of the mouth, then copies of the eyes that no lid moves; and the
@@ -106,9 +98,9 @@ def _body(puppet: Puppet, grid: Floats, box: Box) -> Tensor:
     width, height = box[2] - box[0], box[3] - box[1]
     step = max(2, -(-max(width, height) // BODY_CELLS))
     w, h = -(-width // step), -(-height // step)
-    points = torch.from_numpy((grid - np.array([box[0], box[1], 0], np.float32)) / np.array([step, step, 1], np.float32))
-    triangles = _cells(puppet.columns, len(grid))
-    drawn = rasterise(points[None], triangles, h, w)
+    points = grid - np.array([box[0], box[1], 0], np.float32)
+    triangles = puppet.cells
+    drawn = rasterise(torch.from_numpy(points / np.array([step, step, 1], np.float32))[None], triangles, h, w)
     source = torch.from_numpy(puppet.grid.points[:, :2]).clone()
     where = drawn.interpolate(source[None], triangles)
     known = (drawn.triangle[:, None] >= 0).float()
@@ -135,7 +127,8 @@ def _face(puppet: Puppet, mesh: Floats, moves: Moves, place: Place, box: Box, wh
     drawn = rasterise(torch.from_numpy(points / np.array([step, step, 1], np.float32))[None], faces, h, w)
     source = torch.from_numpy(puppet.mesh.points[:, :2])
     values = torch.cat([torch.cat([source, source[copied]]), _inner()], 1)
-    places, inner = drawn.interpolate(values[None], faces).split([2, 1], 1)
+    both = drawn.interpolate(values[None], faces)
+    places, inner = both[:, :2], both[:, 2:]
     eyes = drawn.triangle[:, None] >= len(faces) - 28
     places = torch.where(eyes, _gaze(puppet, places, moves.gaze), places)
     known = (drawn.triangle[:, None] >= 0).float()

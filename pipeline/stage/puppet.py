@@ -84,7 +84,7 @@ class Puppet:
     levels: tuple[Tensor, ...]  # (1, 4, h, w) Y, alpha, Cb, Cr (BT.709, 8-bit limited range); each half the size before
     mesh: Part
     grid: Part
-    columns: int  # points per row of the grid
+    cells: Tensor  # (T, 3) int64 the grid's triangles, only those in which there is anything
     centre: Floats  # (2,) between the eyes
     axes: Floats  # (2, 2) face x and y in the portrait, unit vectors
     unit: float  # pixels between the outer corners of the eyes
@@ -169,12 +169,12 @@ def _puppet(name: str, picture: Tensor, mesh: Floats) -> Puppet:
     middle = mesh[[127, 356, 234, 454]].mean(0)
     chin = mesh[topology.CHIN]
     pivot = np.array([chin[0] * 0.5 + middle[0] * 0.5, chin[1] + 0.25 * unit, middle[2] + 0.1 * unit], np.float32)
-    grid, columns = _grid(picture, mesh, pivot, unit)
+    grid, cells = _grid(picture, mesh, pivot, unit), _cells(picture[3])
     bases = [_bases(p, mesh, centre, axes, unit) for p in (mesh, grid)]
     bases[0]["blink"] = _blink(mesh)
     parts = [Part(p, _head(p, chin, unit), b) for p, b in zip((mesh, grid), bases, strict=True)]
     irises = np.stack([_iris(picture, mesh, eye) for eye in ("right_eye", "left_eye")])
-    return Puppet(name, _levels(picture), parts[0], parts[1], columns, centre, axes, unit, pivot, irises, yaw)
+    return Puppet(name, _levels(picture), parts[0], parts[1], cells, centre, axes, unit, pivot, irises, yaw)
 
 
 def _levels(picture: Tensor) -> tuple[Tensor, ...]:
@@ -198,7 +198,7 @@ def _head(points: Floats, chin: Floats, unit: float) -> Floats:
     return 1 - _smooth((points[:, 1] - chin[1] + 0.05 * unit) / np.float32(1.0 * unit))
 
 
-def _grid(picture: Tensor, mesh: Floats, pivot: Floats, unit: float) -> tuple[Floats, int]:
+def _grid(picture: Tensor, mesh: Floats, pivot: Floats, unit: float) -> Floats:
     """(G, 3) a regular grid over the portrait: the mesh's depth inside the face, from there smoothly to the depth at
     which the head's outline lies."""
     height, width = picture.shape[1:]
@@ -216,7 +216,15 @@ def _grid(picture: Tensor, mesh: Floats, pivot: Floats, unit: float) -> tuple[Fl
     for _ in range(300):  # Jacobi iterations of Laplace's equation
         around = np.pad(z, 1, mode="edge")
         z = np.where(fixed, z, (around[:-2, 1:-1] + around[2:, 1:-1] + around[1:-1, :-2] + around[1:-1, 2:]) / 4)
-    return np.stack([x, y, z], 2).reshape(-1, 3).astype(np.float32), columns
+    return np.stack([x, y, z], 2).reshape(-1, 3).astype(np.float32)
+
+
+def _cells(alpha: Tensor) -> Tensor:
+    cover = F.max_pool2d(alpha[None], CELL, ceil_mode=True)
+    filled = F.max_pool2d(cover, 3, 1, 1)[0] > 2  # and one cell around: places are mixed at the outer edge
+    at = torch.arange((filled.shape[0] + 1) * (filled.shape[1] + 1)).reshape(filled.shape[0] + 1, -1)
+    a, b, c, d = (t[filled] for t in (at[:-1, :-1], at[:-1, 1:], at[1:, :-1], at[1:, 1:]))
+    return torch.cat([torch.stack([a, b, c], 1), torch.stack([b, d, c], 1)])
 
 
 def _bases(points: Floats, mesh: Floats, centre: Floats, axes: Floats, unit: float) -> dict[str, Floats]:

@@ -57,7 +57,7 @@ class Speech:
         turns = np.interp(t, np.arange(len(self.beat)) * _STEP, self.beat)
         result = np.zeros(count)
         for k in range(1, int(_TOP / self.pitch) + 1):
-            gain = np.interp(t, coarse, _resonance(k * self.pitch, formants) / k)
+            gain = np.interp(t, coarse, _resonance(k * self.pitch, formants) / k**0.85)
             result += gain * np.sin(2 * np.pi * k * turns)
         noise = np.random.default_rng([seed, start]).standard_normal(count + 2)
         sharp = np.diff(noise, 2)
