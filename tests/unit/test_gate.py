@@ -7,6 +7,7 @@ from facefilm import CPU, FRAMES, Seen, face_box, make, see
 
 from pipeline import gate, identity
 from pipeline.analyse import Eyes
+from pipeline.checked import render_checked
 from pipeline.decode import read
 from pipeline.encode import EncoderSettings, Segment, SegmentWriter
 from pipeline.errors import VerifyError
@@ -100,3 +101,30 @@ def test_a_segment_of_other_frames_is_refused(seen: Seen, other: BlazeFace, tmp_
         segment = writer.close()
     with pytest.raises(VerifyError):
         look(seen, segment, seen.linked, other)
+
+
+def test_rendering_goes_on_until_the_gate_is_content(seen: Seen, other: BlazeFace, tmp_path: Path) -> None:
+    model, settings = identity.load(), EncoderSettings.for_source(seen.info)
+
+    def run(linked: Linked, detector: object) -> int:
+        _, counts, findings = render_checked(
+            seen.info, seen.index, seen.chunks[0], seen.analyses[0], linked, model, settings, tmp_path / "0.nut",
+            detector=detector, device=CPU,  # type: ignore[arg-type]
+        )  # fmt: skip
+        assert bool(findings) == ("COVER_GATE" in counts.treated)
+        return len(findings)
+
+    assert run(seen.linked, other) == 0
+    assert run(Linked((), ()), other) > 0
+
+
+def test_a_chunk_that_fails_twice_is_refused(
+    seen: Seen, other: BlazeFace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.draw.cover", lambda *_: None)
+    with pytest.raises(VerifyError, match="may still show a face"):
+        render_checked(
+            seen.info, seen.index, seen.chunks[0], seen.analyses[0], Linked((), ()), identity.load(),
+            EncoderSettings.for_source(seen.info), tmp_path / "0.nut", detector=other, device=CPU,
+        )  # fmt: skip
+    assert not (tmp_path / "0.nut").exists()
