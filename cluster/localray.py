@@ -81,7 +81,8 @@ class LocalPool:
         self._error: BaseException | None = None
         self._up, self._closed = threading.Event(), threading.Event()
         # Sockets lie in here, and a socket's path may have 107 bytes: a long TMPDIR would not do.
-        self._folder = Path(tempfile.mkdtemp(prefix="veil-", dir="/tmp" if os.path.isdir("/tmp") else None))
+        place = "/tmp" if os.path.isdir("/tmp") else None
+        self._folder = Path(tempfile.mkdtemp(prefix=f"veil-{os.getpid()}-", dir=place))
         self._thread: threading.Thread | None = None
 
     def _start(self) -> None:

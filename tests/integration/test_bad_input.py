@@ -2,7 +2,6 @@
 and nothing half-written."""
 
 import os
-import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,21 +137,6 @@ def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
     assert "disk is full" in ran.err
     assert not (small_disk / "o.mp4").exists()
     assert not list(small_disk.glob("*.json"))
-
-
-def test_a_limit_on_the_size_of_files(tmp_path: Path) -> None:
-    """Like a full disk, where the test may not mount one."""
-    big = make(Film(frames=250, gop=50, sound=2), tmp_path / "big.mp4")
-    process = subprocess.run(
-        [VEILFARM, "swap", big, "-o", tmp_path / "o.mp4", "--quality", "1"],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
-    )
-    assert process.returncode == 1, process.stderr
-    assert "disk is full" in process.stderr
-    assert not (tmp_path / "o.mp4").exists()
 
 
 @pytest.mark.parametrize(

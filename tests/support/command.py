@@ -39,12 +39,12 @@ class Ran:
 
 def veilfarm(*arguments: str | Path, env: dict[str, str] | None = None) -> Ran:
     """Run it to its end, and hold it to what every run must keep: no traceback, no process, no folder left behind."""
-    begun, folders = time.monotonic(), ray_folders()
+    begun = time.monotonic()
     with started(*arguments, env=env) as (process, mark):
         out, err = process.communicate(timeout=240)
         seconds = time.monotonic() - begun
         assert alive(mark) == []
-        assert ray_folders() <= folders
+        assert ray_folders(process) == set()
         assert "Traceback" not in err, err
     return Ran(process.returncode, out, err, seconds)
 
@@ -80,9 +80,9 @@ def named(mark: str, name: str) -> list[int]:
     return [pid for pid in alive(mark) if _read(pid, "cmdline").startswith(name.encode())]
 
 
-def ray_folders() -> set[Path]:
-    """Where private Rays keep their sockets."""
-    return set(Path("/tmp").glob("veil-*"))
+def ray_folders(process: "subprocess.Popen[str]") -> set[Path]:
+    """Where the run's private Ray keeps its sockets."""
+    return set(Path("/tmp").glob(f"veil-{process.pid}-*"))
 
 
 def _pids() -> list[int]:
