@@ -129,12 +129,21 @@ def _window(image: Tensor, x: Tensor, y: Tensor, pixel: float) -> Tensor:
 
 def _hatch(image: Tensor, x: Tensor, y: Tensor, pixel: float) -> Tensor:
     x0, y0, x1, y1 = HATCH
-    frame = _colour(0.55, 0.43, 0.33)
-    result = torch.lerp(image, frame, _within(x, y, (x0 - 7, y0 - 7, x1 + 7, y1 + 8), pixel))
-    light = 0.9 - 0.25 * ((x - x0) / (x1 - x0)).clamp(0, 1) - 0.1 * ((y - y0) / (y1 - y0)).clamp(0, 1)
-    result = torch.lerp(result, _colour(0.86, 0.78, 0.64) * light, _within(x, y, HATCH, pixel))
-    shelf = _within(x, y, (x0 + 62, y0 + 34, x1, y0 + 38), pixel)
-    return torch.lerp(result, frame * 0.8, shelf)
+    frame = _colour(0.84, 0.83, 0.80)
+    shadow = torch.exp(-(((x - (x0 + x1) / 2) / 75) ** 4) - ((y - y1 - 20) / 12) ** 2)
+    result = image * (1 - 0.22 * shadow)
+    result = torch.lerp(result, frame * 0.9, _within(x, y, (x0 - 8, y0 - 8, x1 + 8, y1), pixel))
+    light = 1.0 - 0.3 * ((x - x0) / (x1 - x0)).clamp(0, 1) - 0.12 * ((y - y0) / (y1 - y0)).clamp(0, 1)
+    room = _colour(0.83, 0.74, 0.58) * light
+    cupboard = _within(x, y, (x0 + 66, y0 + 20, x1, y1), 4 * pixel)
+    room = torch.lerp(room, _colour(0.50, 0.56, 0.52) * light, cupboard)
+    tiles = (torch.remainder(x - x0, 13) < 1.2) | (torch.remainder(y - y0, 13) < 1.2)
+    room = room * (1 - 0.06 * (tiles & (x < x0 + 66)))
+    depth = torch.minimum(_step(x - x0 - 9, pixel), _step(y - y0 - 6, pixel))  # the wall is thick: seen from the left
+    result = torch.lerp(result, torch.lerp(frame * 0.62, room, depth), _within(x, y, HATCH, pixel))
+    sill = _within(x, y, (x0 - 16, y1 - 1, x1 + 16, y1 + 9), pixel)
+    edge = (y - y1 - 2).clamp(0, 1)
+    return torch.lerp(result, _colour(0.55, 0.41, 0.29) * (1.1 - 0.35 * edge), sill)
 
 
 def _table(x: Tensor, y: Tensor, pixel: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ class FaceTruth:
 
     person: int  # who, the same over cuts
     box: Floats  # (4,) xyxy px around the mesh, cut off at the frame's edge
-    mesh: Floats  # (468, 3) px of the frame, as FaceMesh gives them
+    mesh: Floats  # (468, 3) px of the frame, as FaceMesh gives them; (0, 3) when they weren't kept
     yaw: float  # degrees, as `shape.pose` measures it on the mesh
     visible: float  # share of the whole face that the frame shows
     occluded: bool  # by a hand, another person, or the table
@@ -51,7 +51,7 @@ class FilmTruth:
             frame=np.array([n for n, _ in faces], np.int32),
             person=np.array([f.person for _, f in faces], np.int32),
             boxes=_table([f.box for _, f in faces], (4,)),
-            meshes=_table([f.mesh for _, f in faces], (468, 3)),
+            meshes=_table([f.mesh for _, f in faces], (0, 3)),
             yaw=np.array([f.yaw for _, f in faces], np.float32),
             visible=np.array([f.visible for _, f in faces], np.float32),
             occluded=np.array([f.occluded for _, f in faces], bool),
