@@ -70,7 +70,7 @@ class LocalPool:
     def __init__(self, steps: Steps, settings: PoolSettings) -> None:
         self.size = settings.workers
         self._steps, self._settings = steps, settings
-        self._early = Worker(steps, settings.workers * settings.threads)
+        self._early = Worker(steps, settings.threads)
         self._early_order: Order | None = None
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._idle: list[Any] = []

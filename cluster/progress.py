@@ -85,7 +85,8 @@ class Lines:
         if over and before == (step, total):
             return
         self._last[job.name] = ((step, total) if over else None, now)
-        text = "done" if total == 1 else f"{done}/{total} frames" if total else f"{done} frames"
+        amount = f"{done}/{total} frames" if total else f"{done} frames"
+        text = amount if total != 1 else "done" if over else f"{seconds:.0f} s so far"
         text += f", {fps:.1f} fps" if fps and total != 1 else ""
         text += f", {seconds:.1f} s" if over else f", {_clock(eta)} to go" if eta else ""
         self._say(f"{job.name}: {step}: {text}")

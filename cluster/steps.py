@@ -95,6 +95,7 @@ class PipelineSteps:
         """See Steps."""
         from pipeline import analyse
 
+        device.limit_threads(setup.threads)
         found = analyse.analyse(
             _info(setup.film),
             _index(setup.index),
@@ -113,6 +114,7 @@ class PipelineSteps:
         from pipeline.analyse import ChunkAnalysis
         from pipeline.choose import choose
 
+        device.limit_threads(setup.threads)
         loaded = [ChunkAnalysis.load(folder, meshes=False) for folder in analyses]
         linked = link.link(
             loaded,
@@ -135,6 +137,7 @@ class PipelineSteps:
         from pipeline.analyse import ChunkAnalysis
         from pipeline.link import Linked
 
+        device.limit_threads(setup.threads)
         info, index = _info(setup.film), _index(setup.index)
         settings = encoder_settings(info, setup.spec.encoding)
         segment, counts = render.render(
@@ -179,7 +182,7 @@ class PipelineSteps:
         ]
         film = into / f"film{spec.target.suffix}"
         stitch.stitch(info, index, parts, film, first=plan.first, last=plan.last).rename(film)
-        found = compare(info, film, index, plan.first, plan.last)
+        found = compare(info, film, index, plan.first, plan.last, setup.threads)
         if source_of(spec.source.path) != spec.source:
             raise VerifyError(f"{spec.source.path} changed while it was worked on", "", "run again")
         if not found.pts_equal:

@@ -142,9 +142,11 @@ class Worker:
         if step is Step.INGEST:
             return self._steps.ingest(spec, into)
         film = ledger.folder(Unit(Step.INGEST))
+        # A step of the whole film has the others' share, too: they wait for it.
+        threads = self._threads * (order.sharers if order.unit.chunk is None else 1)
         if step is Step.INDEX:
-            return self._steps.index(Setup(spec, film, into, order.secret, self._threads), into, self._tick)
-        setup = Setup(spec, film, ledger.folder(Unit(Step.INDEX)), order.secret, self._threads)
+            return self._steps.index(Setup(spec, film, into, order.secret, threads), into, self._tick)
+        setup = Setup(spec, film, ledger.folder(Unit(Step.INDEX)), order.secret, threads)
         if step is Step.PLAN:
             return self._steps.plan(setup, order.sharers)
         plan = ledger.facts(Plan)
