@@ -176,7 +176,7 @@ def _run_swap(request: Request, speaker: Voice, debug: bool) -> int:
         speaker.close()
         speaker.error(str(error), exit=code)
         return code
-    job = Swap(request, films, device, _models())
+    job = Swap(request, films, device, _models)
     processes.adopt_orphans()
     pool = LocalPool(PipelineSteps(), pool_settings(request.workers, device, gpus))
     results: list[Result] = []

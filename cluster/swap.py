@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,10 @@ from storage.objects import StoreError
 
 REFUSED = frozenset({"UsageError", "InputError", "NotAVideo", "Truncated", "Unsupported"})
 """Causes that mean: what was asked for can't be done. Exit code 2; everything else that fails is 1."""
+
+
+Models = Callable[[], Sequence[dict[str, str]]]
+"""Name, hash and licence of every weight file. Asked at the end: the answer loads PyTorch, which takes a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class _Open:
 class Swap:
     """One run of the command."""
 
-    def __init__(self, request: Request, pairs: Sequence[Pair], device: str, models: Sequence[dict[str, str]]) -> None:
+    def __init__(self, request: Request, pairs: Sequence[Pair], device: str, models: Models) -> None:
         self._request, self._pairs, self._device, self._models = request, pairs, device, models
         self._open: dict[str, _Open] = {}
         self._early: list[Result] = []
@@ -173,7 +177,7 @@ class Swap:
 
     def _publish(self, opened: _Open, ended: Ended) -> dict[str, Any]:
         """Give the film its name, delete the work, write the report: in this order, so that the report is true."""
-        found = report.build(opened.job.ledger, ended.seconds, self._models)
+        found = report.build(opened.job.ledger, ended.seconds, self._models())
         found["seconds"] = round(time.perf_counter() - opened.begun, 3)
         publish(_film(opened.job.ledger), opened.target, self._request.overwrite)
         self._remove(opened)
