@@ -17,8 +17,9 @@ from pipeline.appearance import SMALL
 from pipeline.errors import NoIdentity
 from pipeline.filters import blur
 from pipeline.identity import Identity, NobodyModel, Seed
+from pipeline.look import warped
 from pipeline.models.recogniser import SIZE, Recogniser
-from pipeline.picture import Picture, PixelLayout, warp_rgb
+from pipeline.picture import Picture, PixelLayout
 from pipeline.replace import Face, Replacer
 from pipeline.shape import neutral
 from pipeline.track import Sample
@@ -105,7 +106,7 @@ def _from_person(model: NobodyModel, seeds: Sequence[Seed], looks: Sequence[_Loo
 def _tried(replacer: Replacer, look: _Look, rest: Tensor, identity: Identity, recogniser: Recogniser) -> Tensor:
     picture = look.picture()
     replacer.apply([Face(picture, look.mesh, rest, identity)])
-    return warp_rgb(picture, recogniser.align(look.mesh[None].numpy()), SIZE)
+    return warped(picture, recogniser.align(look.mesh[None].numpy())[0], SIZE)[None]
 
 
 @dataclass(frozen=True, slots=True)

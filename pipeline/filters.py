@@ -49,15 +49,24 @@ def spread(image: Tensor, weight: Tensor, sigma: Tensor) -> Tensor:
 
 
 def match_bands(image: Tensor, like: Tensor, where: Tensor) -> Tensor:
-    """The image (F, 3, H, W) with as much fine detail as `like` has in the region (F, 1, H, W): as sharp, as grainy, as
-    softened by compression. Two bands, each scaled as a whole."""
-    luma = torch.tensor([0.299, 0.587, 0.114], device=image.device)[None, :, None, None]
-    pair = torch.cat([(image * luma).sum(1, keepdim=True), (like * luma).sum(1, keepdim=True)], 1)
-    fine, mid = blur(pair, 1.0), blur(pair, 2.2)
-    total = where.sum((1, 2, 3)).clamp_min(1)
-    gains = []
-    for band, low, high in ((pair - fine, 0.1, 2.0), (fine - mid, 0.2, 1.5)):
-        energy = (band.square() * where).sum((2, 3)) / total[:, None] + 1e-8
-        gains.append((energy[:, 1] / energy[:, 0]).sqrt().clamp(low, high)[:, None, None, None])
-    delta = (gains[0] - 1) * (pair - fine)[:, :1] + (gains[1] - 1) * (fine - mid)[:, :1]
+    """The image (F, 3, H, W), even sides, with as much fine detail as `like` has in the region (F, 1, H, W): as sharp,
+    as grainy, as softened by compression. Two bands of a Laplacian pyramid (Burt and Adelson, 1983), each scaled as a
+    whole."""
+    luma = torch.tensor([0.299, 0.587, 0.114], device=image.device)[:, None, None]
+    pair = torch.stack([(image * luma).sum(1), (like * luma).sum(1)], 1)
+    half, region = F.avg_pool2d(pair, 2), F.avg_pool2d(where, 2)
+    fine = pair - _double(half)
+    middle = half - _double(F.avg_pool2d(half, 2))
+    delta = (_gain(fine, where, 0.1, 2.0) - 1) * fine[:, :1]
+    delta += _double((_gain(middle, region, 0.2, 1.5) - 1) * middle[:, :1])
     return image + delta
+
+
+def _double(image: Tensor) -> Tensor:
+    return F.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _gain(band: Tensor, where: Tensor, low: float, high: float) -> Tensor:
+    """(F, 1, 1, 1) what the first of two channels must be scaled by to be as strong as the second."""
+    energy = (band.square() * where).mean((2, 3)) / where.mean((2, 3)).clamp_min(1e-6) + 1e-8
+    return (energy[:, 1] / energy[:, 0]).sqrt().clamp(low, high)[:, None, None, None]

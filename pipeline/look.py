@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.picture import Box, Picture, _to_rgb, even_box
+from pipeline.picture import Box, Picture, even_box, to_rgb
 
 
 def look(picture: Picture, box: Box, width: int, height: int) -> Tensor:
@@ -19,7 +19,7 @@ def look(picture: Picture, box: Box, width: int, height: int) -> Tensor:
     sx, sy = layout.sub_x, layout.sub_y
     inside = (slice(y0 >> sy, -(-y1 >> sy)), slice(x0 >> sx, -(-x1 >> sx)))
     chroma = [_shrink(plane[inside], width, height) for plane in picture.planes[1:]]
-    return _to_rgb(torch.stack([luma, *chroma]), layout).clamp_(0, 1)
+    return to_rgb(torch.stack([luma, *chroma]), layout).clamp_(0, 1)
 
 
 def _shrink(plane: Tensor, width: int, height: int) -> Tensor:
@@ -61,8 +61,10 @@ def back(quarters: int, box: Box, width: int, height: int) -> tuple[np.ndarray, 
 
 
 def warped(picture: Picture, matrix: Tensor, size: int) -> Tensor:
-    """One square crop under an affine map, like `picture.warp_rgb` (matrix (2, 3) on the CPU, crop to picture), as
-    (3, size, size). A large region is shrunk before it becomes RGB, which takes a third of the time."""
+    """One square crop under an affine map: RGB (3, size, size) in 0..1, black outside of the picture.
+
+    `matrix` (2, 3), on the CPU, takes pixels of the crop to pixels of the picture; a pixel's centre lies at halves. A
+    large region is shrunk before it becomes RGB, which takes a third of the time."""
     layout = picture.layout
     corners = matrix[:, :2] @ torch.tensor([[0.0, size, 0, size], [0, 0, size, size]]) + matrix[:, 2:]
     lo, hi = corners.amin(1) - 2, corners.amax(1) + 2

@@ -78,9 +78,12 @@ def even_box(layout: PixelLayout, box: tuple[float, float, float, float]) -> Box
     return x0, y0, max(x0, x1), max(y0, y1)
 
 
-def _to_rgb(ycc: Tensor, layout: PixelLayout) -> Tensor:
-    to_rgb, _, offset = (t.to(ycc.device) for t in _matrices(layout.matrix, layout.full_range, layout.depth))
-    return torch.einsum("ij,...jhw->...ihw", to_rgb, ycc - offset[:, None, None])
+def to_rgb(ycc: Tensor, layout: PixelLayout) -> Tensor:
+    """Samples (3, h, w) float32 of the layout's own scale to RGB, 0..1 for legal colours."""
+    matrix, _, offset = (t.to(ycc.device) for t in _matrices(layout.matrix, layout.full_range, layout.depth))
+    # One matrix product with the offset folded in: a third of an einsum's time.
+    flat = torch.addmm(-(matrix @ offset)[:, None], matrix, ycc.reshape(3, -1))
+    return flat.reshape(ycc.shape)
 
 
 def read_rgb(picture: Picture, box: Box) -> Tensor:
@@ -95,7 +98,7 @@ def read_rgb(picture: Picture, box: Box) -> Tensor:
     if sx or sy:
         size = (chroma.shape[1] << sy, chroma.shape[2] << sx)
         chroma = F.interpolate(chroma[None], size=size, mode="bilinear", align_corners=False)[0]
-    return _to_rgb(torch.cat([luma[None], chroma[:, : y1 - y0, : x1 - x0]]), layout)
+    return to_rgb(torch.cat([luma[None], chroma[:, : y1 - y0, : x1 - x0]]), layout)
 
 
 def write_rgb(picture: Picture, box: Box, rgb: Tensor, mask: Tensor) -> None:
@@ -107,7 +110,7 @@ def write_rgb(picture: Picture, box: Box, rgb: Tensor, mask: Tensor) -> None:
         return
     sx, sy = layout.sub_x, layout.sub_y
     _, to_yuv, offset = (t.to(rgb.device) for t in _matrices(layout.matrix, layout.full_range, layout.depth))
-    ycc = torch.einsum("ij,jhw->ihw", to_yuv, rgb) + offset[:, None, None]
+    ycc = torch.addmm(offset[:, None], to_yuv, rgb.reshape(3, -1)).reshape(rgb.shape)
     _blend(picture.planes[0][y0:y1, x0:x1], ycc[0], mask, layout)
     chroma, weight = ycc[1:], mask
     if sx or sy:
@@ -124,55 +127,3 @@ def _blend(samples: Tensor, new: Tensor, mask: Tensor, layout: PixelLayout) -> N
     old = samples.float()
     mixed = torch.lerp(old, new, mask).round_().clamp_(0, 2**layout.depth - 1)
     samples.copy_(torch.where(mask > 0, mixed, old).to(samples.dtype))
-
-
-def thumbnail(picture: Picture, width: int, height: int) -> Tensor:
-    """The whole picture, area-averaged, as RGB (3, height, width) float32 in 0..1. Not rotated."""
-    small = [_shrink(p[None, None].float(), (height, width))[0, 0] for p in picture.planes]
-    return _to_rgb(torch.stack(small), picture.layout).clamp_(0, 1)
-
-
-def _shrink(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Whole-number box filter first, then bilinear: close to an area filter, at a fraction of its time."""
-    step_y, step_x = max(1, x.shape[-2] // size[0]), max(1, x.shape[-1] // size[1])
-    if step_x > 1 or step_y > 1:
-        x = F.avg_pool2d(x, (step_y, step_x), ceil_mode=True)
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False) if x.shape[-2:] != size else x
-
-
-def warp_rgb(picture: Picture, matrices: Tensor, size: int) -> Tensor:
-    """Square crops under affine maps: RGB (n, 3, size, size) float32 in 0..1, black outside the picture.
-
-    `matrices` (n, 2, 3) take crop coordinates (pixels of the crop; (0, 0) is the upper left corner of its first pixel)
-    to picture coordinates in the same convention. A crop that is smaller than its region is filtered before sampling.
-    """
-    return (
-        torch.stack([_warp_one(picture, m, size) for m in matrices]) if len(matrices) else torch.zeros(0, 3, size, size)
-    )
-
-
-def _warp_one(picture: Picture, matrix: Tensor, size: int) -> Tensor:
-    device = picture.planes[0].device
-    corners = matrix[:, :2] @ torch.tensor([[0.0, size, 0, size], [0, 0, size, size]]) + matrix[:, 2:]
-    lo, hi = corners.amin(1) - 2, corners.amax(1) + 2
-    box = even_box(picture.layout, (float(lo[0]), float(lo[1]), float(hi[0]), float(hi[1])))
-    x0, y0, x1, y1 = box
-    if x1 - x0 < 1 or y1 - y0 < 1:
-        return torch.zeros(3, size, size, device=device)
-    region = read_rgb(picture, box).clamp_(0, 1)[None]
-    step = max(1, int(float(torch.linalg.det(matrix[:, :2]).abs().sqrt()) + 0.25))
-    if step > 1:
-        region = F.avg_pool2d(region, step, ceil_mode=True, count_include_pad=False)
-    grid = F.affine_grid(_normalised(matrix, size, box).to(device)[None], [1, 3, size, size], align_corners=False)
-    return F.grid_sample(region, grid, padding_mode="zeros", align_corners=False)[0]
-
-
-def _normalised(matrix: Tensor, size: int, box: Box) -> Tensor:
-    """The same map in grid_sample's coordinates: -1..1 over the crop to -1..1 over `box`."""
-    x0, y0, x1, y1 = box
-    half = size / 2
-    origin = torch.tensor([x0, y0], dtype=matrix.dtype)
-    scale = torch.tensor([2 / (x1 - x0), 2 / (y1 - y0)], dtype=matrix.dtype)
-    linear = matrix[:, :2] * half
-    shift = matrix[:, 2] + matrix[:, :2] @ torch.tensor([half, half], dtype=matrix.dtype) - origin
-    return torch.cat([linear * scale[:, None], (shift * scale - 1)[:, None]], 1)

@@ -4,7 +4,7 @@ The frame is warped from the person's mesh to the mesh that the identity would h
 expression; the identity's skin is laid over it in the frame's own light and sharpness; eyeballs and the inside of the
 mouth stay the frame's. After Cootes, Edwards and Taylor, "Active appearance models", ECCV 1998.
 
-Faces are worked on in square crops of a few fixed sizes, all crops of one size at once.
+Faces are worked on in crops of a few fixed sizes, all crops of one size at once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,9 +25,9 @@ from pipeline.raster import rasterise
 from pipeline.shape import align, eye_distance
 
 GRID = 192  # longest side of the grid on which meshes are drawn; between its points everything is smooth
-REACH = 3.0  # side of a crop in distances between the eyes' outer corners: the outer ring and some room
 EXCHANGE = 0.8  # how much of the identity's shape is taken, inside the face
 EXCHANGE_EDGE = 0.25  # and at the oval, where hair and neck must still fit
+TALL = 2.4  # height of a crop in distances between the eyes' outer corners, about
 ODD = 0.35  # logarithms; a difference from the light around that counts half
 DEPTH = 0.3  # and of its depth, which one look from the front tells badly: turned heads would show the error
 BATCH_PIXELS = 4_000_000  # crops of one batch together: bounds memory
@@ -51,19 +51,20 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class _Crop:
-    """A face with its square: `side` pixels from `x`, `y`, which may lie outside the picture."""
+    """A face with the box around it, from `x`, `y`; may reach out of the picture."""
 
     face: Face
     target: Tensor  # (468, 3) the mesh that the identity has here
     scale: Tensor  # () pixels between the eyes' outer corners
     x: int
     y: int
-    side: int
+    width: int
+    height: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Maps:
-    """What is where in the crops; all (F, C, side, side)."""
+    """What is where in the crops; all (F, C, height, width)."""
 
     shift: Tensor  # 2: pixels from here to where the frame's content comes from
     place: Tensor  # 2: where in the texture, -1..1
@@ -93,12 +94,13 @@ def _crops(faces: Sequence[Face]) -> list[_Crop]:
     shapes = torch.stack([f.identity.shape for f in faces])
     targets = _exchange(meshes, neutrals, shapes)
     scales = eye_distance(targets)
-    middle = (targets[..., :2].amin(1) + targets[..., :2].amax(1)) / 2
-    table = torch.cat([middle, scales[:, None]], 1).tolist()  # one copy from the device
+    outer = uv.extend(targets[..., :2])
+    table = torch.cat([outer.amin(1) - 2, outer.amax(1) + 2], 1).tolist()  # one copy from the device
     result = []
-    for face, target, scale, (x, y, eyes) in zip(faces, targets, scales, table, strict=True):
-        side = _side(REACH * eyes)
-        result.append(_Crop(face, target, scale, _even(x - side / 2), _even(y - side / 2), side))
+    for face, target, scale, (x0, y0, x1, y1) in zip(faces, targets, scales, table, strict=True):
+        width, height = _side(x1 - x0), _side(y1 - y0)
+        x, y = _even((x0 + x1 - width) / 2), _even((y0 + y1 - height) / 2)
+        result.append(_Crop(face, target, scale, x, y, width, height))
     return result
 
 
@@ -146,50 +148,51 @@ def _layers(crops: Sequence[_Crop]) -> Iterator[list[_Crop]]:
 def _touch(a: _Crop, b: _Crop) -> bool:
     if a.face.picture is not b.face.picture:
         return False
-    return a.x < b.x + b.side and b.x < a.x + a.side and a.y < b.y + b.side and b.y < a.y + a.side
+    return a.x < b.x + b.width and b.x < a.x + a.width and a.y < b.y + b.height and b.y < a.y + a.height
 
 
 def _batches(crops: Sequence[_Crop]) -> Iterator[list[_Crop]]:
     """Crops of one size, at most BATCH_PIXELS together."""
-    by_side = dict[int, list[_Crop]]()
+    by_size = dict[tuple[int, int], list[_Crop]]()
     for crop in crops:
-        by_side.setdefault(crop.side, []).append(crop)
-    for side, group in by_side.items():
-        count = max(1, BATCH_PIXELS // side**2)
+        by_size.setdefault((crop.height, crop.width), []).append(crop)
+    for (height, width), group in by_size.items():
+        count = max(1, BATCH_PIXELS // (height * width))
         for start in range(0, len(group), count):
             yield group[start : start + count]
 
 
 def _read(crop: _Crop) -> Tensor:
-    """(3, side, side) the picture's colours; its border is repeated outside of it."""
+    """(3, height, width) the picture's colours; its border is repeated outside of it."""
     layout = crop.face.picture.layout
-    box = even_box(layout, (crop.x, crop.y, crop.x + crop.side, crop.y + crop.side))
+    box = even_box(layout, (crop.x, crop.y, crop.x + crop.width, crop.y + crop.height))
     if box[2] <= box[0] or box[3] <= box[1]:
-        return torch.zeros(3, crop.side, crop.side, device=crop.target.device)
+        return torch.zeros(3, crop.height, crop.width, device=crop.target.device)
     inside = read_rgb(crop.face.picture, box)
-    pad = (box[0] - crop.x, crop.x + crop.side - box[2], box[1] - crop.y, crop.y + crop.side - box[3])
+    pad = (box[0] - crop.x, crop.x + crop.width - box[2], box[1] - crop.y, crop.y + crop.height - box[3])
     return F.pad(inside[None], pad, mode="replicate")[0] if any(pad) else inside
 
 
 def _write(crop: _Crop, colours: Tensor, mask: Tensor) -> None:
     layout = crop.face.picture.layout
-    x0, y0, x1, y1 = even_box(layout, (crop.x, crop.y, crop.x + crop.side, crop.y + crop.side))
+    x0, y0, x1, y1 = even_box(layout, (crop.x, crop.y, crop.x + crop.width, crop.y + crop.height))
     rows, columns = slice(y0 - crop.y, y1 - crop.y), slice(x0 - crop.x, x1 - crop.x)
     write_rgb(crop.face.picture, (x0, y0, x1, y1), colours[:, rows, columns], mask[rows, columns])
 
 
 def _maps(crops: Sequence[_Crop]) -> _Maps:
     """Draw the target meshes on a coarse grid over the crops and enlarge what they say to every pixel."""
-    device, side = crops[0].target.device, crops[0].side
-    step = max(1, -(-side // GRID))
-    grid = -(-side // step)
+    device, height, width = crops[0].target.device, crops[0].height, crops[0].width
+    step = max(1, -(-max(height, width) // GRID))
     target = torch.stack([c.target for c in crops])
     person = torch.stack([c.face.mesh for c in crops])
     origin = torch.tensor([[c.x, c.y] for c in crops], dtype=torch.float32, device=device)
     points = (uv.extend(target[..., :2]) - origin[:, None]) / step
     behind = 10 * torch.stack([c.scale for c in crops])
     depth = torch.cat([target[..., 2], behind[:, None].expand(-1, points.shape[1] - 468)], 1)
-    drawn = rasterise(torch.cat([points, depth[..., None]], 2), uv.triangles(device), grid, grid)
+    drawn = rasterise(
+        torch.cat([points, depth[..., None]], 2), uv.triangles(device), -(-height // step), -(-width // step)
+    )
     shift = person[..., :2] - target[..., :2]
     edge = shift[:, torch.from_numpy(topology.ring("oval")).to(device)]
     shift = torch.cat([shift, edge * 0.5, torch.zeros_like(edge)], 1)
@@ -200,56 +203,60 @@ def _maps(crops: Sequence[_Crop]) -> _Maps:
     masks = blur(torch.cat([face & (index >= uv.MESH_TRIANGLES), face], 1).float(), 0.7)
     full = torch.cat([smooth, masks], 1)
     if step > 1:
-        full = F.interpolate(full, scale_factor=step, mode="bilinear", align_corners=False)[..., :side, :side]
+        full = F.interpolate(full, scale_factor=step, mode="bilinear", align_corners=False)[..., :height, :width]
     return _Maps(full[:, :2], full[:, 2:4], full[:, 4:5], full[:, 5:6])
 
 
 @lru_cache(maxsize=32)
-def _pixels(side: int, device: torch.device) -> Tensor:
-    """(2, side, side) x and y of the pixels' centres."""
-    axis = torch.arange(side, device=device) + 0.5
-    return torch.stack([axis.expand(side, side), axis[:, None].expand(side, side)])
+def _pixels(height: int, width: int, device: torch.device) -> Tensor:
+    """(2, height, width) x and y of the pixels' centres in grid_sample's coordinates."""
+    y, x = torch.arange(height, device=device) + 0.5, torch.arange(width, device=device) + 0.5
+    return torch.stack(
+        [(x * (2 / width) - 1).expand(height, width), (y * (2 / height) - 1)[:, None].expand(height, width)]
+    )
 
 
 def _pull(image: Tensor, shift: Tensor) -> Tensor:
-    """The image (F, C, side, side) with each pixel fetched from `shift` (F, 2, side, side) pixels away."""
-    side = image.shape[-1]
-    grid = ((_pixels(side, image.device) + shift) * (2 / side) - 1).permute(0, 2, 3, 1)
-    return F.grid_sample(image, grid, padding_mode="border", align_corners=False)
+    """The image (F, C, height, width) with each pixel fetched from `shift` (F, 2, height, width) pixels away."""
+    height, width = image.shape[-2:]
+    unit = torch.tensor([2 / width, 2 / height], device=image.device)[:, None, None]
+    grid = torch.addcmul(_pixels(height, width, image.device), shift, unit)
+    return F.grid_sample(image, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
 
 
 def _skins(crops: Sequence[_Crop], place: Tensor) -> Tensor:
-    """(F, 4, side, side) each identity's texture where the maps say."""
-    level = [c.face.identity.level(c.side / REACH) for c in crops]
+    """(F, 4, height, width) each identity's texture where the maps say."""
+    level = [c.face.identity.level(c.height / TALL) for c in crops]
     texture = level[0] if len(level) == 1 else torch.cat(level)
     return F.grid_sample(texture, place.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
 
 
-def _light(logs: Tensor, skin: Tensor, crops: Sequence[_Crop]) -> Tensor:
-    """(F, 3, side, side) the light on the face, from how the frame differs from the texture, `logs`. What differs far
-    more than light does (glasses, hair, a hand) counts less."""
-    sigma = LIGHT * torch.stack([c.scale for c in crops])
-    step = max(1, int(LIGHT * crops[0].side / REACH / 4))
-    small = F.avg_pool2d(torch.cat([logs * skin, skin], 1), step, ceil_mode=True, count_include_pad=False)
-    weight = small[:, 3:]
-    values = small[:, :3] / weight.clamp_min(1e-3)
-    rough = spread(values, weight, sigma / step)
-    odd = (values - rough).mean(1, keepdim=True) / ODD
-    fine = spread(values, weight / (1 + odd.square()), sigma / step)
-    side = logs.shape[-1]
-    return F.interpolate(fine, scale_factor=step, mode="bilinear", align_corners=False)[..., :side, :side]
+def _light(warped: Tensor, skin: Tensor, steady: Tensor, crops: Sequence[_Crop]) -> Tensor:
+    """(F, 3, height, width) the light on the face, in logarithms: how the frame `warped` differs from the texture
+    `skin` where `steady` says that both show skin. What differs far more than light does (glasses, hair, a hand) counts
+    less. On small copies: a wide Gaussian leaves nothing that they can't hold."""
+    height, width = warped.shape[-2:]
+    step = max(1, int(LIGHT * crops[0].height / TALL / 4))
+    thin = max(1, step // 4)  # every so many pixels are enough for a mean over `step`
+    step = step // thin * thin
+    sigma = LIGHT / step * torch.stack([c.scale for c in crops])
+    parts = torch.cat([part[..., ::thin, ::thin] for part in (warped, skin, steady)], 1)
+    small = F.avg_pool2d(parts, step // thin, ceil_mode=True, count_include_pad=False)
+    logs = torch.log(small[:, :3].clamp(0, 1) + EPS) - small[:, 3:6]
+    weight = small[:, 6:] ** 2  # cells that are half something else tell of that, too
+    odd = (logs - spread(logs, weight, sigma)).mean(1, keepdim=True) / ODD
+    light = spread(logs, weight / (1 + odd.square()), sigma)
+    return F.interpolate(light, scale_factor=step, mode="bilinear", align_corners=False)[..., :height, :width]
 
 
 def _draw(crops: Sequence[_Crop]) -> None:
     maps = _maps(crops)
-    frame = torch.stack([_read(c) for c in crops])
-    warped = _pull(frame, maps.shift)
+    warped = _pull(torch.stack([_read(c) for c in crops]), maps.shift)
     texture = _skins(crops, maps.place)
-    skin, cover = texture[:, :3], texture[:, 3:4] * maps.face
-    steady = (cover > 0.02).float() * (1 - maps.alive)
-    light = _light(torch.log(warped.clamp(0, 1) + EPS) - skin, steady, crops)
-    relit = match_bands(torch.exp(skin + light) - EPS, warped, steady)
-    mixed = torch.lerp(warped, relit, cover * (1 - maps.alive))
-    touched = (maps.shift.abs().amax(1, keepdim=True) > 1e-3).float()
-    for crop, colours, mask in zip(crops, mixed, torch.maximum(touched, cover)[:, 0], strict=True):
+    skin, cover = texture[:, :3], texture[:, 3:] * maps.face * (1 - maps.alive)
+    steady = (cover > 0.02).float()
+    relit = torch.exp(skin + _light(warped, skin, steady, crops)).sub_(EPS)
+    mixed = torch.lerp(warped, match_bands(relit, warped, steady), cover)
+    touched = (maps.shift.abs().amax(1) > 1e-3) | (cover[:, 0] > 0)
+    for crop, colours, mask in zip(crops, mixed, touched.float(), strict=True):
         _write(crop, colours, mask)

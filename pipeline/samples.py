@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.follow import Course, angles
+from pipeline.look import warped
 from pipeline.models.topology import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
-from pipeline.picture import Picture, warp_rgb
+from pipeline.picture import Picture
 from pipeline.track import Floats, Sample
 
 COUNT, APART = 3, 10  # looks per tracklet, and frames between them
@@ -69,8 +70,8 @@ class Sampler:
 
     def _take(self, trace: int, frame: int, quality: float, picture: Picture, mesh: Floats) -> None:
         matrix = _square(mesh)
-        crop = warp_rgb(picture, torch.from_numpy(matrix[None]), SIZE)[0]
-        aligned = warp_rgb(picture, self.embedder.align(mesh[None]), _ALIGNED)[0]
+        crop = warped(picture, torch.from_numpy(matrix), SIZE)
+        aligned = warped(picture, self.embedder.align(mesh[None])[0], _ALIGNED)
         quality *= _sharpness(aligned)
         linear = np.linalg.inv(matrix[:, :2])
         inside = mesh.copy()

@@ -101,7 +101,8 @@ def pose(meshes: Tensor) -> Pose:
 
 def eye_distance(meshes: Tensor) -> Tensor:
     """(F,) pixels between the outer corners of the eyes, as if seen from the front."""
-    return (meshes[:, LEFT_EYE_OUTER] - meshes[:, RIGHT_EYE_OUTER]).norm(dim=1)
+    distance: Tensor = torch.linalg.vector_norm(meshes[:, LEFT_EYE_OUTER] - meshes[:, RIGHT_EYE_OUTER], dim=1)
+    return distance
 
 
 def neutral(meshes: Tensor, rounds: int = 3) -> Tensor:

@@ -54,8 +54,8 @@ class Recogniser:
 
     @staticmethod
     def align(mesh: np.ndarray) -> Tensor:
-        """Maps (F, 2, 3) float32 for `warp_rgb` with size 150, from the crop to the picture that the meshes (F, 468, 2
-        or 3) are in: the similarity with the least squares (Umeyama 1991)."""
+        """Maps (F, 2, 3) float32 for `look.warped` with size 150, from the crop to the picture that the meshes
+        (F, 468, 2 or 3) are in: the similarity with the least squares (Umeyama 1991)."""
         found = np.asarray(mesh, np.float64)[:, _POINTS, :2]
         centre, target = found.mean(1, keepdims=True), _PLACES.mean(0)
         z, w = _complex(_PLACES - target), _complex(found - centre)

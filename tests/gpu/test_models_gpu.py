@@ -9,13 +9,12 @@ from portrait import as_picture, portrait, scene
 
 from pipeline.detect import FaceFinder, Looks
 from pipeline.detections import overlaps
-from pipeline.look import look
+from pipeline.look import look, warped
 from pipeline.models import graph
 from pipeline.models.blazeface import BlazeFace
 from pipeline.models.centerface import CenterFace
 from pipeline.models.facemesh import FaceMesh
 from pipeline.models.recogniser import SIZE, Recogniser
-from pipeline.picture import warp_rgb
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 if not torch.cuda.is_available() and os.environ.get("VEILFARM_REQUIRE_GPU") != "1":
@@ -72,7 +71,7 @@ def test_mesh_and_recognition():
         assert presence[0] > 0.9
         meshes.append(mesh)
         recogniser = Recogniser(device, "torch")
-        descriptors.append(recogniser.embed(warp_rgb(picture, recogniser.align(mesh), SIZE)).cpu())
+        descriptors.append(recogniser.embed(warped(picture, recogniser.align(mesh)[0], SIZE)[None]).cpu())
     np.testing.assert_allclose(meshes[1], meshes[0], atol=0.1)
     assert float((descriptors[0] - descriptors[1]).norm()) < 0.01
 

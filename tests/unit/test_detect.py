@@ -11,7 +11,7 @@ from pipeline.detect import Detections, FaceFinder, Looks, full_every
 from pipeline.detections import join, nothing, overlaps, suppress
 from pipeline.look import back, look, upright, warped
 from pipeline.models.centerface import CenterFace
-from pipeline.picture import PixelLayout, thumbnail, warp_rgb
+from pipeline.picture import PixelLayout, read_rgb
 
 CPU = torch.device("cpu")
 FACE = (0.38, 0.15, 0.62, 0.53)  # of the portrait's side
@@ -123,12 +123,14 @@ def test_a_lying_face_is_found_when_asked_for(quarters):
     assert (np.abs(centre - 128) < 64).all()
 
 
-def test_looks_are_what_a_thumbnail_is():
+def test_looks_are_means_of_areas():
     picture = as_picture(portrait())
-    for size in (384, 192, 128, 100):
+    whole = read_rgb(picture, (0, 0, 384, 384))[None]
+    for size in (384, 192, 128, 96):
         seen = look(picture, (0, 0, 384, 384), size, size)
         assert seen.shape == (3, size, size)
-        assert float((seen - thumbnail(picture, size, size)).abs().mean()) < 0.01
+        expected = torch.nn.functional.interpolate(whole, size=(size, size), mode="area")[0]
+        assert float((seen - expected).abs().mean()) < 0.01
 
 
 @pytest.mark.parametrize("scale", [0.6, 1.0, 1.8, 3.1])
@@ -137,7 +139,7 @@ def test_warped_crops_are_what_many_samples_per_pixel_give(scale, centre):
     picture = as_picture(portrait())
     linear = torch.tensor([[0.95, -0.3], [0.3, 0.95]]) * scale
     matrix = torch.cat([linear, (torch.tensor(centre) - linear.sum(1) * 48)[:, None]], 1)
-    fine = warp_rgb(picture, torch.cat([linear / 4, matrix[:, 2:]], 1)[None], 384)
+    fine = warped(picture, torch.cat([linear / 4, matrix[:, 2:]], 1), 384)[None]
     expected = torch.nn.functional.avg_pool2d(fine, 4)[0]
     seen = warped(picture, matrix, 96)
     assert seen.shape == (3, 96, 96)

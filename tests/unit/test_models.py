@@ -11,13 +11,13 @@ import torch
 from portrait import as_picture, portrait, scene
 
 from pipeline.errors import DeviceError, ModelError
+from pipeline.look import warped
 from pipeline.models import graph, topology, weights
 from pipeline.models.blazeface import BlazeFace
 from pipeline.models.centerface import CenterFace
 from pipeline.models.facemesh import FaceMesh
 from pipeline.models.insightface import InsightFaceDetector
 from pipeline.models.recogniser import SIZE, THRESHOLD, Recogniser
-from pipeline.picture import warp_rgb
 
 CPU = torch.device("cpu")
 SCRFD = Path(os.environ.get("VEILFARM_SCRFD", "../shared/models/scrfd_500m_bnkps.onnx"))
@@ -150,7 +150,7 @@ def test_no_face_means_no_presence():
 def test_the_recogniser_knows_a_face_again(face):
     _, meshes, _ = face
     recogniser = Recogniser(CPU)
-    crop = warp_rgb(as_picture(portrait()), recogniser.align(meshes), SIZE)
+    crop = warped(as_picture(portrait()), recogniser.align(meshes)[0], SIZE)[None]
     darker = recogniser.embed(
         torch.cat([crop, crop * 0.7, crop.flip(3), crop.mean((2, 3), keepdim=True).expand_as(crop)])
     )

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from pipeline.picture import Picture, PixelLayout, even_box, read_rgb, thumbnail, warp_rgb, write_rgb
+from pipeline.look import warped
+from pipeline.picture import Picture, PixelLayout, even_box, read_rgb, write_rgb
 
 LAYOUTS = [
     PixelLayout(width, height, depth, sub_x, sub_y, matrix, full)
@@ -83,17 +84,8 @@ def test_a_warp_finds_the_pixel_it_names() -> None:
     for plane, value in zip(p.planes, (30, 128, 128), strict=True):
         plane.fill_(value)
     p.planes[0][20:24, 40:44] = 230
-    crop = warp_rgb(p, torch.tensor([[[1.0, 0, 36], [0, 1, 16]]]), 16)
-    assert crop[0, 0, 4:8, 4:8].min() > 0.85
-    assert crop[0, 0, :3].max() < 0.2
-    outside = warp_rgb(p, torch.tensor([[[1.0, 0, -500], [0, 1, 16]]]), 16)
+    crop = warped(p, torch.tensor([[1.0, 0, 36], [0, 1, 16]]), 16)
+    assert crop[0, 4:8, 4:8].min() > 0.85
+    assert crop[0, :3].max() < 0.2
+    outside = warped(p, torch.tensor([[1.0, 0, -500], [0, 1, 16]]), 16)
     assert outside.abs().max() == 0
-
-
-def test_a_thumbnail_keeps_the_mean() -> None:
-    layout = PixelLayout(640, 360, 8, 1, 1, "bt709", False)
-    p = picture(layout)
-    small = thumbnail(p, 80, 45)
-    assert small.shape == (3, 45, 80)
-    whole = read_rgb(p, (0, 0, 640, 360)).clamp(0, 1)
-    assert abs(float(small[1].mean() - whole[1].mean())) < 0.05
