@@ -192,6 +192,7 @@ class RenderFacts:
     encoder: str  # codec, pixel format, CRF and preset, for people
     treated: dict[str, int]  # face frames by treatment: "replace", "cover_small", …
     failures: dict[str, int]  # face frames that were covered because replacing failed, by class of error
+    leaks: int  # places that the leak gate found in a first rendering, and that are covered in this one
     stages: dict[str, float]  # seconds by stage
 
 

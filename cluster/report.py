@@ -68,6 +68,7 @@ def build(ledger: Ledger, wall: dict[Step, float], models: Iterable[dict[str, st
         "people": [{"person": n, "identity": linked.identities.get(str(n))} for n in range(linked.people)],
         "tracks": [_track(track) for track in linked.tracks],
         "faces": _faces(rendered),
+        "gate": {"covered": sum(each.leaks for each in rendered)},
         "steps": _steps(ledger, plan, index, wall),
         "work_deleted": False,
     }

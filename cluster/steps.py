@@ -25,6 +25,7 @@ from cluster.job import (
     StitchFacts,
     StreamRecord,
     TrackFacts,
+    Veil,
     source_of,
 )
 from cluster.workers import Setup, Tick
@@ -49,7 +50,7 @@ class PipelineSteps:
         """Import and load what the first chunk needs, while the film is still being indexed."""
         device.limit_threads(threads)
         _eyes(device.choose("auto")[0], threads)
-        import pipeline.render  # noqa: F401
+        import pipeline.checked  # noqa: F401
 
     def ingest(self, spec: JobSpec, into: Path) -> SourceFacts:
         """See Steps."""
@@ -132,15 +133,15 @@ class PipelineSteps:
     def render(
         self, setup: Setup, chunk: ChunkRecord, analysis: Path, linked: Path, into: Path, tick: Tick
     ) -> RenderFacts:
-        """See Steps. `render` has decoded the segment again when it returns."""
-        from pipeline import render
+        """See Steps. The segment was decoded again, and the leak gate has passed it. Raises VerifyError otherwise."""
         from pipeline.analyse import ChunkAnalysis
+        from pipeline.checked import render_checked
         from pipeline.link import Linked
 
         device.limit_threads(setup.threads)
         info, index = _info(setup.film), _index(setup.index)
         settings = encoder_settings(info, setup.spec.encoding)
-        segment, counts = render.render(
+        segment, counts, leaks = render_checked(
             info,
             index,
             _chunk(chunk),
@@ -149,6 +150,8 @@ class PipelineSteps:
             _model(),
             settings,
             into / "segment.nut",
+            detector=_gate(setup.spec.device, setup.threads),
+            style="solid" if setup.spec.veil is Veil.SOLID else "mosaic",
             device=device.named(setup.spec.device),
             threads=setup.threads,
             progress=_adding(tick),
@@ -164,6 +167,7 @@ class PipelineSteps:
             encoder=f"{settings.codec} {settings.pix_fmt} CRF {settings.crf} {settings.preset}",
             treated={name.lower(): count for name, count in counts.treated.items()},
             failures=counts.failures,
+            leaks=len(leaks),
             stages=counts.seconds,
         )
 
@@ -282,6 +286,14 @@ def _eyes(name: str, threads: int) -> Any:
     from pipeline.analyse import Eyes
 
     return Eyes.load(device.named(name), threads)
+
+
+@functools.lru_cache(maxsize=1)
+def _gate(name: str, threads: int) -> Any:
+    """A detector that `analyse` doesn't use."""
+    from pipeline.models.blazeface import BlazeFace
+
+    return BlazeFace(device.named(name), threads=threads, finest=2.0)
 
 
 @functools.lru_cache(maxsize=1)

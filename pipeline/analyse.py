@@ -12,7 +12,7 @@ from pipeline.ahead import ahead
 from pipeline.analysis import ChunkAnalysis
 from pipeline.chunk import Chunk
 from pipeline.decode import read
-from pipeline.detect import Detector, FaceFinder
+from pipeline.detect import Detector, FaceFinder, full_every
 from pipeline.facts import FrameIndex, VideoInfo
 from pipeline.follow import PRESENT, Course, Follower, Mesher, angles
 from pipeline.models.centerface import CenterFace
@@ -27,7 +27,6 @@ from pipeline.track import Floats, Sample, Trace, Tracker, Tracklet, believable,
 __all__ = ["ChunkAnalysis", "Eyes", "analyse"]
 
 OVERLAP = REACH  # frames on both sides of a chunk that are looked at, too, for joining and smoothing
-FULL_EVERY = 8  # frames at least from one look at full resolution, for small faces, to the next
 _MEMORY = 256 << 20  # bytes of decoded pictures held at a time
 _NEUTRAL_FRAMES = 64
 
@@ -80,12 +79,17 @@ def analyse(
     follower = Follower(eyes.mesher, tracker, index.cuts, keep=size, in_turn=device.type == "cpu")
     sampler = Sampler(eyes.embedder)
     finder = FaceFinder(eyes.detector, info.layout, device)
-    begins, clock, damaged, looked = {start, *index.cuts}, Clock(), list[int](), start - FULL_EVERY
+    begins, clock, damaged, looked = (
+        {start, *index.cuts},
+        Clock(),
+        list[int](),
+        start - (every := full_every(info.layout)),
+    )
     pictures = ahead(read(info, index, start, stop, threads=threads, device=device), size)
     for batch in batches(pictures, size):
         clock.lap("decode")
         # At the end of a batch: from there the finder goes backwards, to where a small face was before.
-        due = batch[-1].number - looked >= min(FULL_EVERY, size)
+        due = batch[-1].number - looked >= min(every, size)
         full = [p.number in begins or (due and p is batch[-1]) for p in batch]
         looked = max([looked, *(p.number for p, now in zip(batch, full, strict=True) if now)])
         found = finder.find(batch, full)

@@ -92,6 +92,7 @@ class DrySteps:
             encoder="h264 yuv420p CRF 18 veryfast",
             treated={"replace": 9, "cover_small": 1},
             failures={},
+            leaks=0,
             stages={"encode": 1.0},
         )
 
