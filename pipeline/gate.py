@@ -35,6 +35,8 @@ _NOISE = 3.5  # and how many times the difference that encoding makes elsewhere 
 _SHARE = 0.2  # and by what share of the face's own contrast; encoding alone: 0.05 to 0.3, replacing: 0.4 to 1.3
 _VISIBLE = 2.0  # levels of contrast below which there is nothing to be seen: a fade to black
 _LOOKS = Looks(full=1280, every=1)
+_HEAD = 0.35  # of a face's box, on each side of it: the head
+_PART = 0.4  # of a face's size; what is smaller and on its head is a part of it
 _AGAIN = 0.3  # IoU of two findings of one face
 
 
@@ -88,7 +90,7 @@ def check(
         boxes = [(box, 1.0, "unchanged track") for box in mine]
         if (frame - chunk.start) % stride == 0 or frame == chunk.stop - 1:
             seen = finder.find([picture], [True])[0]
-            rows = np.flatnonzero(seen.scores >= LIKELY)
+            rows = [r for r in np.flatnonzero(seen.scores >= LIKELY) if not _of_a_head(seen.boxes[r], mine)]
             boxes += [(seen.boxes[r], float(seen.scores[r]), "unchanged face") for r in rows]
         before = _luma(picture)
         noise = _noise(before, after, [box for box, _, _ in boxes])
@@ -98,6 +100,19 @@ def check(
             finding = GateFinding(chunk.index, frame, _numbers(box), why, score)
             (findings if score >= SURE else unsure).append(finding)
     return tuple(sorted([*findings, *_confirmed(unsure, findings, stride)], key=lambda f: (f.frame, f.box)))
+
+
+def _of_a_head(box: Floats, heads: Sequence[Floats]) -> bool:
+    """Whether a box is a small part of a tracked head: ears and curls look like faces to a detector that sees nothing
+    else. The face itself is judged by its own box."""
+    middle, size = (box[:2] + box[2:]) / 2, float(np.max(box[2:] - box[:2]))
+    for head in heads:
+        grow = (head[2:] - head[:2]) * _HEAD
+        if size < _PART * float(np.max(head[2:] - head[:2])) and bool(
+            (middle >= head[:2] - grow).all() and (middle <= head[2:] + grow).all()
+        ):
+            return True
+    return False
 
 
 def _numbers(box: Floats) -> tuple[float, float, float, float]:

@@ -37,6 +37,11 @@ _PAIRS = (
     [246, 161, 160, 159, 158, 157, 173, 466, 388, 387, 386, 385, 384, 398, 191, 80, 81, 82, 13, 312, 311, 310, 415],
     [7, 163, 144, 145, 153, 154, 155, 249, 390, 373, 374, 380, 381, 382, 95, 88, 178, 87, 14, 317, 402, 318, 324],
 )
+_EYES = ([33, 133], [263, 362])  # corners, in the order of _PAIRS
+_OPEN, _CLOSED = (
+    0.9,
+    0.7,
+)  # how far the lids' landmarks are apart against a rested eye, when they begin to close, and end
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,24 @@ def _exchange(meshes: Tensor, neutrals: Tensor, shapes: Tensor) -> Tensor:
     offset[..., 2] *= DEPTH
     upper, lower = _PAIRS  # a lid or lip may move, but never open or close what the person opens or closes
     offset[:, upper] = offset[:, lower] = (offset[:, upper] + offset[:, lower]) / 2
-    return meshes + align(meshes, neutrals).turn(offset)
+    target = meshes + align(meshes, neutrals).turn(offset)
+    for number, corners in enumerate(_EYES):
+        _close(target, meshes, neutrals, [p[7 * number : 7 * number + 7] for p in _PAIRS], corners)
+    return target
+
+
+def _close(target: Tensor, meshes: Tensor, neutrals: Tensor, lids: Sequence[list[int]], corners: list[int]) -> None:
+    """Bring the lids of one eye together, in place, where the person's are. The landmarks of a closed eye stay some way
+    apart: measured on blinks, at 0.68 of how far they are when it is open."""
+    openness = []
+    for points in (meshes, neutrals):
+        gap = torch.linalg.vector_norm(points[:, lids[0], :2] - points[:, lids[1], :2], dim=2).mean(1)
+        openness.append(gap / torch.linalg.vector_norm(points[:, corners[0]] - points[:, corners[1]], dim=1))
+    t = ((_OPEN - openness[0] / openness[1].clamp_min(1e-3)) / (_OPEN - _CLOSED)).clamp(0, 1)
+    closed = (t * t * (3 - 2 * t))[:, None, None]
+    upper, lower = target[:, lids[0]], target[:, lids[1]]
+    seam = torch.lerp(lower, upper, 0.2)  # the upper lid does most of it
+    target[:, lids[0]], target[:, lids[1]] = torch.lerp(upper, seam, closed), torch.lerp(lower, seam, closed)
 
 
 def _layers(crops: Sequence[_Crop]) -> Iterator[list[_Crop]]:
