@@ -23,9 +23,13 @@ def talker(videos: Path, seconds: int, width: int, height: int) -> Path:
     target = OUT / f"talker_{width}x{height}_{seconds}s.mp4"
     if not target.exists():
         OUT.mkdir(exist_ok=True)
+        # As high as the picture, as a camera frames a speaker; the plain wall goes on to both sides.
+        inner = height * 5 // 4 // 2 * 2
+        side = (width - inner) // 2
         scale = (
-            f"scale={width}:{height}:force_original_aspect_ratio=increase:flags=lanczos,crop={width}:{height},setsar=1"
+            f"scale={inner}:{height}:flags=lanczos,pad={width}:{height}:{side}:0,fillborders={side}:{side}:0:0:smear"
         )
+        scale += ",setsar=1"
         part = target.with_suffix(".part.mp4")
         ffmpeg(
             *("-stream_loop", "-1", "-i", str(videos / TALKER), "-t", str(seconds), "-vf", scale, "-r", "25"),

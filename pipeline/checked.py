@@ -44,7 +44,7 @@ def render_checked(
     for turn in range(_ROUNDS):
         segment, counts = render(
             info, index, chunk, analysis, linked, model, settings, target, device=device, threads=threads, style=style,
-            found=found, progress=progress if turn == 0 else None,
+            found=found, progress=progress if turn == 0 else None, verify=False,
         )  # fmt: skip
         findings = gate.check(
             info, index, chunk, segment, linked, detector, found=found, device=device, threads=threads

@@ -97,7 +97,8 @@ def read_rgb(picture: Picture, box: Box) -> Tensor:
     chroma = torch.stack([p[y0 >> sy : -(-y1 >> sy), x0 >> sx : -(-x1 >> sx)].float() for p in picture.planes[1:]])
     if sx or sy:
         size = (chroma.shape[1] << sy, chroma.shape[2] << sx)
-        chroma = F.interpolate(chroma[None], size=size, mode="bilinear", align_corners=False)[0]
+        # Each sample for all its pixels: writing the mean of those gives the same sample again, bit for bit.
+        chroma = F.interpolate(chroma[None], size=size, mode="nearest")[0]
     return to_rgb(torch.cat([luma[None], chroma[:, : y1 - y0, : x1 - x0]]), layout)
 
 

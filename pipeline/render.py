@@ -39,8 +39,10 @@ def render(
     found: Sequence[Track] = (),
     progress: Callable[[int], None] | None = None,
     replacer: Replacer | None = None,
+    verify: bool = True,
 ) -> tuple[Segment, RenderCounts]:
-    """Writes the chunk to `target`. `found` are what the leak gate added. Raises VerifyError, OutputError."""
+    """Writes the chunk to `target`. `found` are what the leak gate added. Without `verify` the segment isn't decoded
+    again: for a caller who passes it to the gate, which checks the same. Raises VerifyError, OutputError."""
     drawing, encoding = Clock(), Clock()
     painter = Painter(chunk, analysis, linked, found, replacer or Replacer(model, device), style, device)
     drawing.lap("smooth")
@@ -57,7 +59,8 @@ def render(
             if progress is not None:
                 progress(1)
         segment = writer.close()
-    verify_segment(segment, index, chunk, threads)
+    if verify:
+        verify_segment(segment, index, chunk, threads)
     encoding.lap("verify")
     painter.counts.seconds = drawing.seconds | encoding.seconds
     return segment, painter.counts

@@ -77,7 +77,7 @@ def test_covers_hold_and_stop_at_cuts(seen: Seen) -> None:
     box = tuple(float(v) for v in face_box(12))
     findings = [gate.GateFinding(0, f, box, "unchanged face", 0.9) for f in (12, 14)]  # type: ignore[arg-type]
     (track,) = gate.covers(findings, seen.linked, seen.index)
-    assert (track.frames[0], track.frames[-1]) == (12 - gate.HOLD, 14 + gate.HOLD)
+    assert (track.frames[0], track.frames[-1]) == (max(0, 12 - gate.HOLD), min(FRAMES - 1, 14 + gate.HOLD))
     assert (track.treatment == Treatment.COVER_GATE).all()
     assert track.id not in {t.id for t in seen.linked.tracks}
 
