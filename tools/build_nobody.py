@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from packages import Source, store
 from PIL import Image
-from pipeline.models.recogniser import Recogniser
 from torch import Tensor
 
 from pipeline import appearance, shape, uv
@@ -27,6 +26,7 @@ from pipeline.filters import blur
 from pipeline.models import weights
 from pipeline.models.centerface import CenterFace
 from pipeline.models.facemesh import FaceMesh
+from pipeline.models.recogniser import Recogniser
 from pipeline.picture import Picture, PixelLayout
 
 SOURCE = Source("github", "faker-js/assets-person-portrait", "1", "CC0-1.0")
