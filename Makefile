@@ -31,6 +31,7 @@ test: setup  ## all tests but those that need a GPU
 	$(BIN)/python -m pytest tests/unit tests/integration
 
 bench: setup  ## measure speed and recall, with deface as peer (ARGS=… for its options)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python bench/run.py $(ARGS)
 
 clean:  ## remove what was built, the virtual environment too
