@@ -79,7 +79,7 @@ def _frames(
                     return
             if number is not None:
                 if number >= start:
-                    yield frame, frame.is_corrupt
+                    yield frame, frame.is_corrupt or bool(index.corrupt[number])
                 number += 1
 
 

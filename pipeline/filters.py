@@ -49,9 +49,9 @@ def spread(image: Tensor, weight: Tensor, sigma: Tensor) -> Tensor:
 
 
 def match_bands(image: Tensor, like: Tensor, where: Tensor) -> Tensor:
-    """The image (F, 3, H, W), even sides, with as much fine detail as `like` has in the region (F, 1, H, W): as sharp,
-    as grainy, as softened by compression. Two bands of a Laplacian pyramid (Burt and Adelson, 1983), each scaled as a
-    whole."""
+    """The image (F, 3, H, W), sides multiples of 4, with as much fine detail as `like` has in the region (F, 1, H, W):
+    as sharp, as grainy, as softened by compression. Two bands of a Laplacian pyramid (Burt and Adelson, 1983), each
+    scaled as a whole."""
     luma = torch.tensor([0.299, 0.587, 0.114], device=image.device)[:, None, None]
     pair = torch.stack([(image * luma).sum(1), (like * luma).sum(1)], 1)
     half, region = F.avg_pool2d(pair, 2), F.avg_pool2d(where, 2)

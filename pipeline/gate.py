@@ -18,7 +18,7 @@ from pipeline.ahead import ahead
 from pipeline.chunk import Chunk
 from pipeline.decode import read
 from pipeline.detect import Detector, FaceFinder, Looks
-from pipeline.encode import Segment
+from pipeline.encode import Segment, origin
 from pipeline.errors import VerifyError
 from pipeline.facts import FrameIndex, VideoInfo
 from pipeline.link import Linked
@@ -26,17 +26,18 @@ from pipeline.picture import Picture
 from pipeline.reading import decoded, open_input, video_stream
 from pipeline.track import Floats, Track, Treatment, between, overlap
 
-STRIDE = 12  # frames from one look of the detector to the next
-HOLD = 13  # frames that a finding is covered before and after
+STRIDE = 16  # frames from one look of the detector to the next
+HOLD = 17  # frames that a finding is covered before and after
 SURE, LIKELY = 0.75, 0.5  # a face of this score is one; of this score, when it is found again at the next look
 _SMALLEST = 8.0  # px of a face's shorter side; below, there is nothing to recognise
 _LEAST = 1.5  # levels of 255 that a face must differ by at least
 _NOISE = 3.5  # and how many times the difference that encoding makes elsewhere in the picture
 _SHARE = 0.2  # and by what share of the face's own contrast; encoding alone: 0.05 to 0.3, replacing: 0.4 to 1.3
+_ALIKE = 0.6  # correlation below which the output shows something else, however little it differs
 _VISIBLE = 2.0  # levels of contrast below which there is nothing to be seen: a fade to black
 _LOOKS = Looks(full=1280, every=1)
 _HEAD = 0.35  # of a face's box, on each side of it: the head
-_PART = 0.4  # of a face's size; what is smaller and on its head is a part of it
+_PART, _PART_SURE = 0.4, 0.28  # of a face's size; what is smaller and on its head is a part of it, the sure ones too
 _AGAIN = 0.3  # IoU of two findings of one face
 
 
@@ -57,13 +58,18 @@ class Change:
 
     difference: float  # mean, over the ellipse inside the box
     contrast: float  # mean deviation from the mean that the source has there
+    left: float  # and that the output has there
+    alike: float  # correlation of source and output there: 0.98 and more for what was only encoded
     noise: float  # mean difference outside of all faces: what encoding did
 
     @property
     def enough(self) -> bool:
         """Whether the region shows something else than the source."""
-        needed = max(_LEAST + _NOISE * self.noise, _SHARE * self.contrast)
-        return self.difference >= needed or self.contrast < _VISIBLE
+        if min(self.contrast, self.left) < _VISIBLE:
+            return True  # nothing was there, or nothing can be seen any more
+        if self.alike < _ALIKE and self.difference >= _LEAST:
+            return True  # a cover on a ground of its own brightness
+        return self.difference >= max(_LEAST + _NOISE * self.noise, _SHARE * self.contrast)
 
 
 def check(
@@ -90,7 +96,9 @@ def check(
         boxes = [(box, 1.0, "unchanged track") for box in mine]
         if (frame - chunk.start) % stride == 0 or frame == chunk.stop - 1:
             seen = finder.find([picture], [True])[0]
-            rows = [r for r in np.flatnonzero(seen.scores >= LIKELY) if not _of_a_head(seen.boxes[r], mine)]
+            rows = [
+                r for r in np.flatnonzero(seen.scores >= LIKELY) if not _of_a_head(seen.boxes[r], seen.scores[r], mine)
+            ]
             boxes += [(seen.boxes[r], float(seen.scores[r]), "unchanged face") for r in rows]
         before = _luma(picture)
         noise = _noise(before, after, [box for box, _, _ in boxes])
@@ -102,13 +110,13 @@ def check(
     return tuple(sorted([*findings, *_confirmed(unsure, findings, stride)], key=lambda f: (f.frame, f.box)))
 
 
-def _of_a_head(box: Floats, heads: Sequence[Floats]) -> bool:
+def _of_a_head(box: Floats, score: float, heads: Sequence[Floats]) -> bool:
     """Whether a box is a small part of a tracked head: ears and curls look like faces to a detector that sees nothing
     else. The face itself is judged by its own box."""
     middle, size = (box[:2] + box[2:]) / 2, float(np.max(box[2:] - box[:2]))
     for head in heads:
         grow = (head[2:] - head[:2]) * _HEAD
-        if size < _PART * float(np.max(head[2:] - head[:2])) and bool(
+        if size < (_PART_SURE if score >= SURE else _PART) * float(np.max(head[2:] - head[:2])) and bool(
             (middle >= head[:2] - grow).all() and (middle <= head[2:] + grow).all()
         ):
             return True
@@ -139,14 +147,16 @@ def measure(before: Tensor, after: Tensor, box: Floats, noise: float) -> Change:
     x0, x1 = max(0, int(np.floor(box[0]))), min(width, int(np.ceil(box[2])))
     y0, y1 = max(0, int(np.floor(box[1]))), min(height, int(np.ceil(box[3])))
     if x1 - x0 < 2 or y1 - y0 < 2:
-        return Change(255.0, 0.0, 0.0)
+        return Change(255.0, 0.0, 0.0, 0.0, 0.0)
     x = (torch.arange(x0, x1, device=before.device) + 0.5 - float(box[0] + box[2]) / 2) / float(box[2] - box[0]) * 2.5
     y = (torch.arange(y0, y1, device=before.device) + 0.5 - float(box[1] + box[3]) / 2) / float(box[3] - box[1]) * 2.5
     mask = (x[None] ** 2 + y[:, None] ** 2) <= 1
     if not mask.any():
         mask = torch.ones_like(mask)
     a, b = before[y0:y1, x0:x1].float()[mask], after[y0:y1, x0:x1].float()[mask]
-    return Change(float((a - b).abs().mean()), float((a - a.mean()).abs().mean()), noise)
+    da, db = a - a.mean(), b - b.mean()
+    alike = float((da * db).mean() / (da.square().mean() * db.square().mean()).sqrt().clamp_min(1e-6))
+    return Change(float((a - b).abs().mean()), float(da.abs().mean()), float(db.abs().mean()), alike, noise)
 
 
 def _noise(before: Tensor, after: Tensor, boxes: Sequence[Floats]) -> float:
@@ -171,14 +181,14 @@ def _side_by_side(
 ) -> Iterator[tuple[Picture, Tensor]]:
     """Source pictures, and luma (H, W) of the output in levels of 255, cut to the source's size."""
     source = ahead(read(info, index, chunk.start, chunk.stop, threads=threads, device=device), 4)
-    size, count = (info.layout.height, info.layout.width), 0
+    size, count, shift = (info.layout.height, info.layout.width), 0, origin(chunk.first_pts)
     with open_input(segment.path) as container:
         stream = video_stream(container, 0)
         for (frame, lost), picture in zip(decoded(container, stream, threads), source, strict=False):
             if lost or frame.is_corrupt:
                 raise VerifyError(f"segment {chunk.index} is damaged", f"at frame {picture.number}", "render it again")
             base = stream.time_base
-            if frame.pts is None or base is None or frame.pts * base != picture.pts * info.time_base:
+            if frame.pts is None or base is None or frame.pts * base != (picture.pts - shift) * info.time_base:
                 what = f"frame {picture.number} is at {frame.pts}, not {picture.pts}"
                 raise VerifyError(f"segment {chunk.index} is not of this chunk", what, "render it again")
             layout = planes.layout_of(frame.format, frame.width, frame.height, frame.colorspace, frame.color_range)

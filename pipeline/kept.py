@@ -24,7 +24,8 @@ _OWN_CLOCK = ("mov", "matroska", "nut")  # containers whose times begin where th
 
 # Where it was taken, on what very device, by and of whom: in QuickTime, Android, EXIF, XMP and Matroska spellings.
 _IDENTIFIES = re.compile(
-    r"location|gps|xyz|latitude|longitude|altitude|geo.?tag|maker.?note|thumbnail|cover|serial|content\.identifier"
+    r"location|gps|xyz|latitude|longitude|altitude|geo.?tag|maker.?note|thumbnail|cover|covr|picture|artwork|serial"
+    r"|content\.identifier"
     r"|camera\.identifier|device\.?id|face|person|xmp|exif",
     re.IGNORECASE,
 )
@@ -35,6 +36,9 @@ _STALE = re.compile(
     re.IGNORECASE,
 )
 _KEPT_DATA = ("scte_35",)  # data without places or people in it
+_FONT = re.compile(
+    r"font/|application/.*(font|truetype|opentype)", re.IGNORECASE
+)  # of attachments, only these are kept
 
 
 def muxer_for(target: Path, codec: str) -> str:
@@ -60,6 +64,8 @@ def why_stripped(stream: StreamFacts, info: VideoInfo) -> str:
         return "cover art or thumbnail: it may show a face"
     if stream.kind == "video":
         return "another video: its faces would be seen"
+    if stream.kind == "attachment" and not _FONT.match(dict(stream.metadata).get("mimetype", "")):
+        return "an attachment: it may show a face"
     if stream.kind == "data" and stream.codec not in _KEPT_DATA and not is_rewritten(stream, info):
         return "a data track: it may say where it was filmed"
     if stream.kind == "unknown":

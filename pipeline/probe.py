@@ -100,7 +100,7 @@ def _facts(stream: av.stream.Stream, chapters: bool) -> StreamFacts:
         disposition=int(stream.disposition),
         metadata=tuple(tags.items()),
         picture=(stream.type == "video" and bool(int(stream.disposition) & STILL))
-        or (stream.type == "attachment" and tags.get("mimetype", "").startswith("image/")),
+        or (stream.type == "attachment" and tags.get("mimetype", "").lower().startswith("image/")),
         timecode=data and "timecode" in tags,
         chapters=data and chapters and getattr(stream, "name", None) == "bin_data",
     )

@@ -74,7 +74,7 @@ class _Maps:
     shift: Tensor  # 2: pixels from here to where the frame's content comes from
     place: Tensor  # 2: where in the texture, -1..1
     alive: Tensor  # 1: eyeballs and the inside of the mouth
-    face: Tensor  # 1: inside the oval
+    face: Tensor  # 1: inside the oval, these included
 
 
 class Replacer:
@@ -271,14 +271,32 @@ def _light(warped: Tensor, skin: Tensor, steady: Tensor, crops: Sequence[_Crop])
     return F.interpolate(light, scale_factor=step, mode="bilinear", align_corners=False)[..., :height, :width]
 
 
+def _inner(crops: Sequence[_Crop]) -> tuple[slice, slice]:
+    """Rows and columns of the crops that hold every oval: outside of it textures are not laid on."""
+    oval = torch.from_numpy(topology.ring("oval"))
+    points = torch.stack([c.target for c in crops])[:, oval.to(crops[0].target.device), :2]
+    origin = torch.tensor([[c.x, c.y] for c in crops], dtype=torch.float32, device=points.device)
+    places = points - origin[:, None]
+    x0, y0, x1, y1 = torch.cat([places.amin((0, 1)) - 2, places.amax((0, 1)) + 2]).tolist()
+    return _span(y0, y1, crops[0].height), _span(x0, x1, crops[0].width)
+
+
+def _span(low: float, high: float, size: int) -> slice:
+    """On multiples of 4, which `match_bands` halves twice; crops' sides are such, too."""
+    return slice(max(0, int(low // 4) * 4), min(size, int(-(-high // 4)) * 4))
+
+
 def _draw(crops: Sequence[_Crop]) -> None:
     maps = _maps(crops)
     warped = _pull(torch.stack([_read(c) for c in crops]), maps.shift)
-    texture = _skins(crops, maps.place)
-    skin, cover = texture[:, :3], texture[:, 3:] * maps.face * (1 - maps.alive)
+    touched = maps.shift.abs().amax(1) > 1e-3
+    rows, columns = _inner(crops)
+    part = warped[..., rows, columns]
+    texture = _skins(crops, maps.place[..., rows, columns])
+    skin, cover = texture[:, :3], texture[:, 3:] * (maps.face - maps.alive)[..., rows, columns].clamp_min(0)
     steady = (cover > 0.02).float()
-    relit = torch.exp(skin + _light(warped, skin, steady, crops)).sub_(EPS)
-    mixed = torch.lerp(warped, match_bands(relit, warped, steady), cover)
-    touched = (maps.shift.abs().amax(1) > 1e-3) | (cover[:, 0] > 0)
-    for crop, colours, mask in zip(crops, mixed, touched.float(), strict=True):
+    relit = torch.exp(skin + _light(part, skin, steady, crops)).sub_(EPS)
+    warped[..., rows, columns] = torch.lerp(part, match_bands(relit, part, steady), cover)
+    touched[..., rows, columns] |= cover[:, 0] > 0
+    for crop, colours, mask in zip(crops, warped, touched.float(), strict=True):
         _write(crop, colours, mask)

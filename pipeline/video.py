@@ -85,15 +85,17 @@ def index(info: VideoInfo, progress: Callable[[int], None] | None = None, thread
     changes in the middle or the clock is broken, Truncated when nothing can be decoded.
     """
     stored, durations, keys, corrupt = array("q"), array("q"), bytearray(), bytearray()
-    finder, damaged = CutFinder(), 0
+    finder, damaged, broken = CutFinder(), 0, False
     with open_input(info.path) as container:
         for frame, lost in decoded(container, video_stream(container, info.video_stream), threads):
             damaged += lost + frame.is_corrupt
+            # What follows is predicted from the damage, up to the next keyframe, whether the decoder says so or not.
+            broken = bool(lost) or frame.is_corrupt or (broken and not frame.key_frame)
             time = frame.pts if frame.pts is not None else frame.dts
             stored.append(NO_PTS if time is None else time)
             durations.append(frame.duration or 0)
             keys.append(frame.key_frame)
-            corrupt.append(frame.is_corrupt)
+            corrupt.append(broken)
             finder.add(planes.of_frame(planes.in_layout(frame, info.layout)), info.layout.depth)
             if progress is not None:
                 progress(len(stored))
