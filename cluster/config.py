@@ -49,7 +49,7 @@ _MOST_CRF = {"h264": 51, "hevc": 51, "av1": 63}
 _CONTAINERS = {  # by extension: codecs that it may hold
     ".mp4": CODECS,
     ".m4v": CODECS,
-    ".mov": CODECS,
+    ".mov": ("h264", "hevc"),
     ".mkv": CODECS,
     ".webm": ("av1",),
 }

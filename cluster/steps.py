@@ -34,13 +34,16 @@ from pipeline.errors import InputError, VerifyError
 
 _LONGEST_CHUNK = 12  # seconds; a chunk is what a crash costs, and what a worker holds landmarks of
 _SHORTEST_CHUNK = 1
+_MOST_FRAMES = 400  # of a chunk: smoothing needs memory by frames, not by seconds
 _ROUNDS = 2  # every worker gets at least this many chunks, so that one slow chunk doesn't keep the others waiting
 
 
-def chunk_seconds(duration: Fraction, sharers: int) -> Fraction:
-    """The length to aim at: as long as may be, yet the same number of chunks for each worker."""
+def chunk_seconds(duration: Fraction, sharers: int, rate: Fraction | None = None) -> Fraction:
+    """The length to aim at: as long as may be, yet the same number of chunks for each worker. `rate`: frames a second,
+    where it is known."""
     rounds = max(_ROUNDS, -(-duration // (sharers * _LONGEST_CHUNK)))
-    return max(Fraction(_SHORTEST_CHUNK), duration / (sharers * rounds))
+    target = max(Fraction(_SHORTEST_CHUNK), duration / (sharers * rounds))
+    return min(target, _MOST_FRAMES / rate) if rate else target
 
 
 class PipelineSteps:
@@ -88,7 +91,7 @@ class PipelineSteps:
 
         index = _index(setup.index)
         first, last = _range(index, setup.spec.start, setup.spec.stop)
-        target = chunk_seconds(index.seconds(first, last), sharers)
+        target = chunk_seconds(index.seconds(first, last), sharers, _info(setup.film).average_rate)
         chunks = chunk.plan(index, target=target, first=first, last=last)
         return Plan(first, last, tuple(ChunkRecord(*dataclasses.astuple(each)) for each in chunks))
 

@@ -8,6 +8,7 @@ import pytest
 from cluster import config, processes
 from cluster.config import UsageError, encoding, moment, output_suffix, pool_settings, project_key
 from cluster.job import Encoding, Moment
+from cluster.steps import chunk_seconds
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,7 @@ def test_webm_takes_av1() -> None:
         ("64", "av1", "out.mp4"),
         ("20:warp", None, "out.mp4"),
         ("good", "h264", "out.webm"),
+        ("good", "av1", "out.mov"),
         ("good", None, "out.avi"),
         ("good", None, "out"),
         ("good", None, "out.txt"),
@@ -126,3 +128,9 @@ def test_gpu_workers_leave_cores_to_the_encoder(monkeypatch: pytest.MonkeyPatch)
     settings = pool_settings(None, "cuda", 2)
     assert (settings.workers, settings.threads, settings.gpus) == (4, 4, 2)
     assert pool_settings(None, "cpu", 2).gpus == 0
+
+
+def test_chunks_are_bounded_in_seconds_and_in_frames() -> None:
+    assert chunk_seconds(Fraction(3600), 2) == 12
+    assert chunk_seconds(Fraction(3600), 2, Fraction(25)) == 12
+    assert chunk_seconds(Fraction(3600), 2, Fraction(100)) == 4
