@@ -4,7 +4,6 @@ A try writes under its own id and is committed by one record that can be made on
 that nobody reads; two workers that do the same unit leave two tries, of which one counts.
 """
 
-import contextlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import TypeVar
 from cluster import records
 from cluster.job import FACTS, ChunkRecord, Facts, Failure, JobSpec, Plan, Step, new_id
 from storage import layout
-from storage.objects import AlreadyThere, NoSuchObject, ObjectStore
+from storage.objects import AlreadyThere, NoSuchObject, ObjectStore, StoreError
 
 AnyFacts = TypeVar("AnyFacts", bound=Facts)
 
@@ -118,12 +117,35 @@ class Ledger:
         return tuple(records.loads(Failure, self.store.read(key)) for key in keys)
 
 
+SECRET_BYTES = 32
+
+
 def secret_in(root: Path) -> Path:
-    """The file with the job's own secret, made on the first call: 32 random bytes, for the owner only."""
+    """The file with the job's own secret, made on the first call: random bytes, for the owner only. It is there as a
+    whole or not at all. Raises StoreError for one that lost its bytes: with another secret, other faces would come."""
     path = root / "secret"
-    with contextlib.suppress(FileExistsError), open(path, "xb", opener=_for_owner_only) as file:
-        file.write(secrets.token_bytes(32))
+    if not path.exists():
+        temp = root / f".secret-{secrets.token_hex(8)}"
+        try:
+            with open(temp, "xb", opener=_for_owner_only) as file:
+                file.write(secrets.token_bytes(SECRET_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+            _appear(temp, path)
+        finally:
+            temp.unlink(missing_ok=True)
+    if path.stat().st_size != SECRET_BYTES:
+        raise StoreError("the job's secret is damaged")
     return path
+
+
+def _appear(temp: Path, path: Path) -> None:
+    try:
+        os.link(temp, path)
+    except FileExistsError:
+        return  # another was first; theirs counts
+    except OSError:  # a file system without hard links; the work folder is locked by this run
+        temp.rename(path)
 
 
 def _for_owner_only(path: str, flags: int) -> int:

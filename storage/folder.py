@@ -73,6 +73,7 @@ class FolderStore:
         with _translated(target):
             if target.exists():
                 raise AlreadyThere(f"{prefix} is there already")
+            _sync_tree(folder)  # before it counts: a record that outlives a power cut must not tell of empty files
             folder.rename(target)
             _sync_folder(target.parent)
 
@@ -109,6 +110,14 @@ def _appear(temp: Path, target: Path) -> None:
         temp.rename(target)
     finally:
         lock.unlink()
+
+
+def _sync_tree(top: Path) -> None:
+    for folder, _, files in os.walk(top):
+        for name in files:
+            with open(os.path.join(folder, name), "rb") as file:
+                os.fsync(file.fileno())
+        _sync_folder(Path(folder))
 
 
 def _sync_folder(folder: Path) -> None:

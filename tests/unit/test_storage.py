@@ -147,3 +147,18 @@ def test_the_layout_spells_keys() -> None:
         "jobs/j/chunks/000000/render/fail/t.json",
     ]
     assert all(checked(key) == key for key in keys)
+
+
+def test_a_steps_files_are_on_the_disk_before_they_count(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    sync = os.fsync
+    monkeypatch.setattr(
+        folder_module.os, "fsync", lambda fd: (synced.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name), sync(fd))
+    )
+    scratch = store.scratch("unit/try/1")
+    (scratch / "sub").mkdir()
+    (scratch / "sub" / "x.npz").write_bytes(b"x")
+    store.keep(scratch, "unit/try/1")
+    assert {"x.npz", "sub", scratch.name, "try"} == set(synced)
