@@ -178,7 +178,7 @@ def _run_swap(request: Request, speaker: Voice, debug: bool) -> int:
         return code
     job = Swap(request, films, device, _models)
     processes.adopt_orphans()
-    pool = LocalPool(PipelineSteps(), pool_settings(request.workers, device, gpus))
+    pool = LocalPool(PipelineSteps(device), pool_settings(request.workers, device, gpus))
     results: list[Result] = []
     try:
         for result in job.run(pool, speaker):

@@ -20,7 +20,7 @@ from cluster import exits, processes
 from cluster.farm import FarmError
 from cluster.job import Failure, Step
 from cluster.ledger import Unit
-from cluster.workers import Order, Outcome, Steps, Worker
+from cluster.workers import BROKEN, Order, Outcome, Steps, Worker
 
 EARLY = frozenset({Step.INGEST, Step.INDEX, Step.PLAN})
 """Steps that need no worker of their own: decoding and numbers, no network."""
@@ -113,7 +113,7 @@ class LocalPool:
     def _new_actor(self) -> Any:
         import ray
 
-        gpus = self._settings.gpus / self.size if self._settings.gpus else 0
+        gpus = gpu_share(self.size, self._settings.gpus)
         remote: Any = ray.remote  # its overloads don't know options with a class
         actor = remote(num_cpus=1, num_gpus=gpus, concurrency_groups={"status": 1})(PreparedWorker)
         return actor.remote(self._steps, self._settings.threads)
@@ -169,13 +169,15 @@ class LocalPool:
             actor, order = self._busy.pop(reference)
             self._frames.pop(order.attempt, None)
             try:
-                outcomes.append(ray.get(reference))
-                self._idle.append(actor)
+                outcome = ray.get(reference)
+                broken = outcome.failure is not None and outcome.failure.cause in BROKEN
             except RayError as error:
-                outcomes.append(Outcome(order, 0.0, _died(error)))
+                outcome, broken = Outcome(order, 0.0, _died(error)), True
+            outcomes.append(outcome)
+            if broken:
                 with contextlib.suppress(RayError):
                     ray.kill(actor)
-                self._idle.append(self._new_actor())
+            self._idle.append(self._new_actor() if broken else actor)
         return outcomes
 
     def _check_servers(self) -> None:
@@ -213,6 +215,15 @@ class LocalPool:
         """Forget Ray and remove its folder. The caller ends the processes first (`processes.end_all`)."""
         self._closed.set()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def gpu_share(workers: int, gpus: int) -> float:
+    """What each worker asks of a GPU, so that all find room: Ray gives fractions of one GPU only, in steps of 1/10000.
+    Rounded down, and no more than one: nobody uses two."""
+    if not gpus:
+        return 0
+    share = -(-workers // gpus)  # workers on the fullest GPU
+    return 1 if share == 1 else int(1e4 / share) / 1e4
 
 
 def _died(error: Exception) -> Failure:

@@ -47,12 +47,15 @@ def chunk_seconds(duration: Fraction, sharers: int, rate: Fraction | None = None
 
 
 class PipelineSteps:
-    """Steps, as `workers` declares them. Holds nothing, so that it can be sent to any process."""
+    """Steps, as `workers` declares them. Holds only the device's name, so that it can be sent anywhere."""
+
+    def __init__(self, device_name: str) -> None:
+        self._device = device_name
 
     def prepare(self, threads: int) -> None:
         """Import and load what the first chunk needs, while the film is still being indexed."""
         device.limit_threads(threads)
-        _eyes(device.choose("auto")[0], threads)
+        _eyes(self._device, threads)
         import pipeline.checked  # noqa: F401
 
     def ingest(self, spec: JobSpec, into: Path) -> SourceFacts:
@@ -187,6 +190,8 @@ class PipelineSteps:
             Segment(path, number, f.frames, f.first_pts, f.last_pts, f.sha256, f.bytes, f.delay)
             for number, (path, f) in enumerate(segments)
         ]
+        for part in parts:
+            _check_segment(part.path, part.chunk, part.sha256)
         film = into / f"film{spec.target.suffix}"
         stitch.stitch(info, index, parts, film, first=plan.first, last=plan.last).rename(film)
         found = compare(info, film, index, plan.first, plan.last, setup.threads)
@@ -194,7 +199,10 @@ class PipelineSteps:
             raise VerifyError(f"{spec.source.path} changed while it was worked on", "", "run again")
         if not found.pts_equal:
             raise VerifyError(f"{spec.target.name} has other frame times than its source", "", "report this film")
-        if not found.audio_equal:
+        if found.damaged_out:
+            why = f"{found.damaged_out} frames are damaged"
+            raise VerifyError("the output does not decode without fault", why, "report this film")
+        if found.sound_changed:  # sound that the container can't hold is told as lost
             raise VerifyError(f"{spec.target.name} has other sound than its source", "", "report this film")
         with open(film, "rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -210,6 +218,19 @@ class PipelineSteps:
             streams_lost=found.streams_lost,
             stripped=found.stripped,
         )
+
+
+def _check_segment(path: Path, number: int, sha256: str) -> None:
+    """Raises VerifyError when its bytes aren't those that the leak gate has passed."""
+    try:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        why = error.strerror or ""
+        raise VerifyError(f"segment {number} can't be read", why, "run again without --resume") from error
+    if found != sha256:
+        why = "its bytes are not those that were checked"
+        raise VerifyError(f"segment {number} has changed", why, "run again without --resume")
 
 
 def encoder_settings(info: Any, wanted: Encoding) -> Any:

@@ -43,6 +43,10 @@ TRIES = 3
 """How often a unit is tried when its failure is none of FINAL: a worker that died, a device that failed, a bug."""
 
 
+BROKEN = frozenset({"OutOfMemoryError", "AcceleratorError"})
+"""Failures after which a process can't be trusted with its device: memory stays taken, or every later call fails."""
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """One unit to do. `attempt` is its own id, also under which the tries' files lie."""

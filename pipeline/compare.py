@@ -29,12 +29,13 @@ class Comparison:
     frames_in: int
     frames_out: int
     pts_equal: bool  # as many frames, each at its time, but for one shift of the whole and the clock's rounding
-    audio_equal: bool  # the same packets' contents in every track, and their times moved with the video's
+    audio_equal: bool  # every track is there, with the same packets' contents, and times moved with the video's
     streams_lost: tuple[str, ...]  # what the target's container can't hold
     stripped: tuple[str, ...]  # what was left out on purpose, and why
     shift: Fraction = Fraction(0)  # seconds by which the output's clock is moved
     rounding: Fraction = Fraction(0)  # seconds: one tick of the target's clock, if it can't hold the source's times
     damaged_out: int = 0  # frames of the output that don't decode without fault
+    sound_changed: bool = False  # a track that is there isn't the source's; unlike `audio_equal`, not for lost ones
 
 
 @dataclass(slots=True)
@@ -70,17 +71,19 @@ def compare(
         seen, damaged = _times(container, stream, threads)
     equal, shift, rounding = _same_times(wanted, info.time_base, seen, base)
     shift += info.moved
-    sound = [(before[s.index], after[pairs[s.index]]) for s in copied if s.kind == "audio" and s.index in pairs]
+    audio = [s.index for s in copied if s.kind == "audio"]
+    sound = {n: _same_track(before[n], after[pairs[n]], shift, rounding) for n in audio if n in pairs}
     return Comparison(
         frames_in=len(wanted),
         frames_out=len(seen),
         pts_equal=equal,
-        audio_equal=all(_same_track(a, b, shift, rounding) for a, b in sound),
+        audio_equal=all(sound.get(n, False) for n in audio),
         streams_lost=lost,
         stripped=_stripped(info),
         shift=shift,
         rounding=rounding,
         damaged_out=damaged,
+        sound_changed=not all(sound.values()),
     )
 
 

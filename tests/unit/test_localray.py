@@ -1,0 +1,60 @@
+"""The pool on this machine, without a Ray: who works on, and with how much of a GPU."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from doubles import DrySteps
+
+from cluster.job import Failure, Step
+from cluster.ledger import Unit
+from cluster.localray import LocalPool, PoolSettings, gpu_share
+from cluster.workers import Order, Outcome
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    gone: list[Any] = []
+    ray, exceptions = ModuleType("ray"), ModuleType("ray.exceptions")
+    vars(exceptions)["RayError"] = type("RayError", (Exception,), {})
+    vars(ray).update(
+        wait=lambda references, **_: (references, []),
+        get=lambda outcome: outcome,
+        kill=gone.append,
+        exceptions=exceptions,
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.exceptions", exceptions)
+    monkeypatch.setattr(LocalPool, "_new_actor", lambda self: "new")
+    return gone
+
+
+@pytest.mark.parametrize(
+    ("cause", "idle"),
+    [(None, "old"), ("VerifyError", "old"), ("OutOfMemoryError", "new"), ("AcceleratorError", "new")],
+)
+def test_a_worker_whose_device_failed_is_replaced(
+    tmp_path: Path, killed: list[Any], cause: str | None, idle: str
+) -> None:
+    pool = LocalPool(DrySteps(), PoolSettings(1, 1, 0))
+    order = Order(tmp_path, "job", Unit(Step.RENDER, 0), "try", tmp_path / "secret", 1)
+    outcome = Outcome(order, 1.0, None if cause is None else Failure(cause, "", "", "", ""))
+    pool._busy[outcome] = ("old", order)
+    try:
+        assert pool._collect(0) == [outcome]
+        assert pool._idle == [idle]
+        assert killed == ([] if idle == "old" else ["old"])
+    finally:
+        pool.close()
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "share"),
+    [(4, 0, 0), (4, 1, 0.25), (3, 1, 0.3333), (3, 2, 0.5), (2, 2, 1), (1, 4, 1), (7, 1, 0.1428)],
+)
+def test_every_worker_finds_room_on_a_gpu(workers: int, gpus: int, share: float) -> None:
+    assert gpu_share(workers, gpus) == share
+    if gpus:
+        assert int(1 / gpu_share(workers, gpus)) * gpus >= workers
