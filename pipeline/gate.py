@@ -100,7 +100,7 @@ def check(
                 r for r in np.flatnonzero(seen.scores >= LIKELY) if not _of_a_head(seen.boxes[r], seen.scores[r], mine)
             ]
             boxes += [(seen.boxes[r], float(seen.scores[r]), "unchanged face") for r in rows]
-        before = _luma(picture)
+        before = Luma(picture.planes[0], picture.layout.depth)
         noise = _noise(before, after, [box for box, _, _ in boxes])
         for box, score, why in boxes:
             if min(box[2:] - box[:2]) < _SMALLEST or measure(before, after, box, noise).enough:
@@ -137,32 +137,48 @@ def _iou(a: GateFinding, b: GateFinding) -> float:
     return float(overlap(np.array([a.box], np.float32), np.array([b.box], np.float32))[0, 0])
 
 
-def measure(before: Tensor, after: Tensor, box: Floats, noise: float) -> Change:
+@dataclass(frozen=True, slots=True)
+class Luma:
+    """Samples (H, W) as they are stored, made into levels of 255 only where they are looked at."""
+
+    samples: Tensor
+    depth: int
+
+    def levels(self, rows: slice, columns: slice) -> Tensor:
+        """(h, w) float32."""
+        levels: Tensor = self.samples[rows, columns].float() * (255 / (2**self.depth - 1))
+        return levels
+
+
+def measure(before: Luma, after: Luma, box: Floats, noise: float) -> Change:
     """The change inside the ellipse of 0.8 of the box, of luma (H, W) in levels of 255. What lies outside the picture
     doesn't count; a face that is all outside has changed."""
     # Large faces on every few pixels: means of some ten thousand differences are exact enough.
     step = max(1, int(min(box[2:] - box[:2]) // 96))
-    before, after, box = before[::step, ::step], after[::step, ::step], (box / step).astype(np.float32)
-    height, width = before.shape
+    height, width = (-(-n // step) for n in before.samples.shape)
+    box = (box / step).astype(np.float32)
     x0, x1 = max(0, int(np.floor(box[0]))), min(width, int(np.ceil(box[2])))
     y0, y1 = max(0, int(np.floor(box[1]))), min(height, int(np.ceil(box[3])))
     if x1 - x0 < 2 or y1 - y0 < 2:
         return Change(255.0, 0.0, 0.0, 0.0, 0.0)
-    x = (torch.arange(x0, x1, device=before.device) + 0.5 - float(box[0] + box[2]) / 2) / float(box[2] - box[0]) * 2.5
-    y = (torch.arange(y0, y1, device=before.device) + 0.5 - float(box[1] + box[3]) / 2) / float(box[3] - box[1]) * 2.5
+    device = before.samples.device
+    x = (torch.arange(x0, x1, device=device) + 0.5 - float(box[0] + box[2]) / 2) / float(box[2] - box[0]) * 2.5
+    y = (torch.arange(y0, y1, device=device) + 0.5 - float(box[1] + box[3]) / 2) / float(box[3] - box[1]) * 2.5
     mask = (x[None] ** 2 + y[:, None] ** 2) <= 1
     if not mask.any():
         mask = torch.ones_like(mask)
-    a, b = before[y0:y1, x0:x1].float()[mask], after[y0:y1, x0:x1].float()[mask]
+    rows, columns = slice(y0 * step, y1 * step, step), slice(x0 * step, x1 * step, step)
+    a, b = before.levels(rows, columns)[mask], after.levels(rows, columns)[mask]
     da, db = a - a.mean(), b - b.mean()
     alike = float((da * db).mean() / (da.square().mean() * db.square().mean()).sqrt().clamp_min(1e-6))
     return Change(float((a - b).abs().mean()), float(da.abs().mean()), float(db.abs().mean()), alike, noise)
 
 
-def _noise(before: Tensor, after: Tensor, boxes: Sequence[Floats]) -> float:
+def _noise(before: Luma, after: Luma, boxes: Sequence[Floats]) -> float:
     """Mean difference on a grid of points outside of the boxes."""
     step = 4
-    difference = (before[::step, ::step].float() - after[::step, ::step].float()).abs()
+    every = slice(None, None, step)
+    difference = (before.levels(every, every) - after.levels(every, every)).abs()
     outside = torch.ones_like(difference, dtype=torch.bool)
     for box in boxes:
         grow = (box[2:] - box[:2]) * 0.5
@@ -171,15 +187,10 @@ def _noise(before: Tensor, after: Tensor, boxes: Sequence[Floats]) -> float:
     return float(difference[outside].mean()) if outside.sum() >= 64 else 1.0
 
 
-def _luma(picture: Picture) -> Tensor:
-    luma: Tensor = picture.planes[0].float() * (255 / (2**picture.layout.depth - 1))
-    return luma
-
-
 def _side_by_side(
     info: VideoInfo, index: FrameIndex, chunk: Chunk, segment: Segment, threads: int, device: torch.device
-) -> Iterator[tuple[Picture, Tensor]]:
-    """Source pictures, and luma (H, W) of the output in levels of 255, cut to the source's size."""
+) -> Iterator[tuple[Picture, Luma]]:
+    """Source pictures, and the output's luma, cut to the source's size."""
     source = ahead(read(info, index, chunk.start, chunk.stop, threads=threads, device=device), 4)
     size, count, shift = (info.layout.height, info.layout.width), 0, origin(chunk.first_pts)
     with open_input(segment.path) as container:
@@ -192,11 +203,11 @@ def _side_by_side(
                 what = f"frame {picture.number} is at {frame.pts}, not {picture.pts}"
                 raise VerifyError(f"segment {chunk.index} is not of this chunk", what, "render it again")
             layout = planes.layout_of(frame.format, frame.width, frame.height, frame.colorspace, frame.color_range)
-            luma = planes.from_frame(frame, layout)[0].to(device).float() * (255 / (2**layout.depth - 1))
+            luma = planes.from_frame(frame, layout)[0].to(device)
             if luma.shape[0] < size[0] or luma.shape[1] < size[1]:
                 raise VerifyError(f"segment {chunk.index} is smaller than its source", str(tuple(luma.shape)), "")
             count += 1
-            yield picture, luma[: size[0], : size[1]]
+            yield picture, Luma(luma[: size[0], : size[1]], layout.depth)
     source.close()
     if count != chunk.stop - chunk.start:
         raise VerifyError(f"segment {chunk.index} ends after {count} frames", "", "render it again")

@@ -87,11 +87,15 @@ def test_change_is_measured_against_noise_and_contrast() -> None:
     before = torch.rand(100, 100, generator=generator) * 120
     box = np.array([20, 20, 80, 80], np.float32)
     noise = torch.randn(100, 100, generator=generator)
-    assert not gate.measure(before, before + noise, box, 0.8).enough
-    assert gate.measure(before, before.flip(1), box, 0.8).enough
-    assert not gate.measure(before, before + 5 * noise, box, 4.0).enough
-    assert gate.measure(torch.zeros(100, 100), torch.zeros(100, 100), box, 0.0).enough, "nothing to be seen"
-    assert gate.measure(before, before, box + 200, 0.0).enough, "outside of the picture"
+
+    def measure(a: torch.Tensor, b: torch.Tensor, where: np.ndarray, noise: float) -> gate.Change:
+        return gate.measure(gate.Luma(a, 8), gate.Luma(b, 8), where, noise)
+
+    assert not measure(before, before + noise, box, 0.8).enough
+    assert measure(before, before.flip(1), box, 0.8).enough
+    assert not measure(before, before + 5 * noise, box, 4.0).enough
+    assert measure(torch.zeros(100, 100), torch.zeros(100, 100), box, 0.0).enough, "nothing to be seen"
+    assert measure(before, before, box + 200, 0.0).enough, "outside of the picture"
 
 
 def test_a_segment_of_other_frames_is_refused(seen: Seen, other: BlazeFace, tmp_path: Path) -> None:
@@ -128,3 +132,16 @@ def test_a_chunk_that_fails_twice_is_refused(
             EncoderSettings.for_source(seen.info), tmp_path / "0.nut", detector=other, device=CPU,
         )  # fmt: skip
     assert not (tmp_path / "0.nut").exists()
+
+
+def test_a_cover_of_the_ground_s_own_brightness_passes_and_an_encoded_face_does_not() -> None:
+    """A grey cover on a dim, blurred face differs from it by little; encoding a clear face may differ by more."""
+    generator = torch.Generator().manual_seed(1)
+    wave = torch.sin(torch.arange(100) / 6)
+    dim = 108 + 4 * wave[None] * wave[:, None]
+    face = 108 + 40 * wave[None] * wave[:, None]
+    box, noise = np.array([20, 20, 80, 80], np.float32), 2 * torch.randn(100, 100, generator=generator)
+    plain = torch.full((100, 100), 108.0)
+    assert gate.measure(gate.Luma(dim, 8), gate.Luma(plain, 8), box, 2.0).enough
+    assert not gate.measure(gate.Luma(face, 8), gate.Luma(face + noise, 8), box, 2.0).enough
+    assert not gate.measure(gate.Luma(dim, 8), gate.Luma(dim + noise / 2, 8), box, 2.0).enough
