@@ -138,7 +138,7 @@ def test_a_cover_of_the_ground_s_own_brightness_passes_and_an_encoded_face_does_
     """A grey cover on a dim, blurred face differs from it by little; encoding a clear face may differ by more."""
     generator = torch.Generator().manual_seed(1)
     wave = torch.sin(torch.arange(100) / 6)
-    dim = 108 + 4 * wave[None] * wave[:, None]
+    dim = 108 + 12 * wave[None] * wave[:, None]
     face = 108 + 40 * wave[None] * wave[:, None]
     box, noise = np.array([20, 20, 80, 80], np.float32), 2 * torch.randn(100, 100, generator=generator)
     plain = torch.full((100, 100), 108.0)
