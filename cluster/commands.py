@@ -216,6 +216,7 @@ def _tell(result: Result, request: Request, speaker: Voice, debug: bool) -> None
         )
         return
     assert result.report is not None
+    _tell_lost(result, speaker)
     path = report_path(request, result.pair.target)
     text = report.line(result.report)
     if result.skipped:
@@ -224,6 +225,15 @@ def _tell(result: Result, request: Request, speaker: Voice, debug: bool) -> None
         fps = result.report["frames"]["out"] / result.report["seconds"]
         text += f"; {result.report['seconds']:.1f} s ({fps:.1f} fps); the work data is deleted; report: {path}"
     speaker.result(text, output=str(result.pair.target), report=str(path), skipped=result.skipped)
+
+
+def _tell_lost(result: Result, speaker: Voice) -> None:
+    assert result.report is not None
+    suffix = result.pair.target.suffix.lower()
+    todo = "" if suffix == ".mkv" else "; write .mkv to keep it"
+    for lost in result.report["streams_lost"]:
+        text = f"{result.pair.source.name}: {lost} can't be held by {suffix[1:]} and was left out{todo}"
+        speaker.notice(text)
 
 
 def _tell_left(job: Swap, speaker: Voice, what: str, code: int) -> None:

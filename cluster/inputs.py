@@ -84,6 +84,22 @@ def check_target(pair: Pair, sources: Sequence[Path], request: Request) -> None:
     if (target.exists() or target.is_symlink()) and not (request.overwrite or request.resume):
         raise UsageError(f"{target} exists", "it would be lost", "choose another -o, or give --overwrite")
     check_writable(target.parent)
+    _check_report(pair, sources, request)
+
+
+def _check_report(pair: Pair, sources: Sequence[Path], request: Request) -> None:
+    """At the end it would be too late: the film would be finished, and its report have no place."""
+    path = request.report
+    if path is None:
+        path = pair.target.with_name(f"{pair.target.name}.report.json")
+    others = [*sources, pair.target, *([request.seed_key] if request.seed_key else [])]
+    if any(_same(path, other) for other in others):
+        raise UsageError(f"--report {path} is another file of this command", "it would be lost", "choose another name")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"the report can't be {path}", "it is no file", "choose another with --report")
+    if not path.parent.is_dir():
+        raise UsageError(f"--report {path}: no such folder", "", "make it, or choose another")
+    check_writable(path.parent)
 
 
 def check_writable(folder: Path) -> None:

@@ -77,6 +77,7 @@ class JobSpec:
     stop: Moment | None  # the frame after the last one; None: to the end
     device: str  # "cpu" or "cuda"
     key_fingerprint: str | None  # tells one project key from another, and nothing about it; None: the job's own secret
+    made_by: str = ""  # program and models; work of one is never mixed with work of another
     version: int = 1
 
 

@@ -14,6 +14,7 @@ from cluster.job import (
     PER_CHUNK,
     AnalysisFacts,
     IndexFacts,
+    JobSpec,
     LinkFacts,
     Plan,
     RenderFacts,
@@ -39,15 +40,12 @@ def build(ledger: Ledger, wall: dict[Step, float], models: Iterable[dict[str, st
     return {
         "version": VERSION,
         "job": ledger.job_id,
-        "source": {"path": str(spec.source.path), "bytes": spec.source.bytes, **records.plain(source)},
+        "source": {**records.plain(spec.source), **records.plain(source)},
         "output": {"path": str(spec.target), "bytes": film.bytes, "sha256": film.sha256},
         "settings": {
-            "veil": spec.veil.value,
+            **_asked(spec),
             "encoder": rendered[0].encoder,
-            "from": records.plain(spec.start),
-            "to": records.plain(spec.stop),
             "device": spec.device,
-            "project_key": spec.key_fingerprint,
         },
         "versions": _versions(),
         "models": list(models),
@@ -72,6 +70,24 @@ def build(ledger: Ledger, wall: dict[Step, float], models: Iterable[dict[str, st
         "steps": _steps(ledger, plan, index, wall),
         "work_deleted": False,
     }
+
+
+def _asked(spec: JobSpec) -> dict[str, Any]:
+    """What decides how the output looks."""
+    return {
+        "veil": spec.veil.value,
+        "encoding": records.plain(spec.encoding),
+        "from": records.plain(spec.start),
+        "to": records.plain(spec.stop),
+        "project_key": spec.key_fingerprint,
+    }
+
+
+def is_of(report: dict[str, Any], spec: JobSpec) -> bool:
+    """Whether it tells of the same source, as it is now, and of the same options."""
+    source, settings = report.get("source", {}), report.get("settings", {})
+    wanted = records.plain(spec.source)
+    return {k: source.get(k) for k in wanted} == wanted and all(settings.get(k) == v for k, v in _asked(spec).items())
 
 
 def _versions() -> dict[str, str]:

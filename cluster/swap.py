@@ -1,8 +1,11 @@
 """`veilfarm swap` without the command line: prepare each film's job, let the farm do it, publish what is finished."""
 
 import contextlib
+import dataclasses
 import fcntl
+import functools
 import hashlib
+import importlib.metadata
 import os
 import shutil
 import time
@@ -110,16 +113,16 @@ class Swap:
         if not (self._request.resume and pair.target.exists()) or self._request.overwrite:
             return None
         found = report.read(report_path(self._request, pair.target))
-        source = source_of(pair.source)
-        if found and (found["source"]["path"], found["source"]["bytes"]) == (str(source.path), source.bytes):
+        if found and report.is_of(found, self._spec(pair)):
             with open(pair.target, "rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() == found["output"]["sha256"]:
                     return found
-        raise UsageError(f"{pair.target} exists", "no report says that it is this film's", "give --overwrite")
+        why = "no report says that it was made from this film, as it is now, with these options"
+        raise UsageError(f"{pair.target} exists", why, "give --overwrite")
 
-    def _prepare(self, pair: Pair, voice: Voice) -> _Open:
+    def _spec(self, pair: Pair) -> JobSpec:
         request = self._request
-        spec = JobSpec(
+        return JobSpec(
             source=source_of(pair.source),
             target=pair.target.resolve(),
             veil=request.veil,
@@ -128,13 +131,21 @@ class Swap:
             stop=request.stop,
             device=self._device,
             key_fingerprint=self._key,
+            made_by=made_by(),
         )
+
+    def _prepare(self, pair: Pair, voice: Voice) -> _Open:
+        request, spec = self._request, self._spec(pair)
         root = work_folder(request, spec.target)
         check_writable(root.parent)
         lock = _locked(root)
-        ledger = self._ledger(spec, root, voice)
-        self._left.append(root)
-        secret = request.seed_key.resolve() if request.seed_key else secret_in(root)
+        try:
+            ledger = self._ledger(spec, root, voice)
+            self._left.append(root)
+            secret = request.seed_key.resolve() if request.seed_key else secret_in(root)
+        except BaseException:
+            os.close(lock)
+            raise
         return _Open(pair, spec.target, root, lock, Job(pair.source.name, root, ledger, secret))
 
     def _ledger(self, spec: JobSpec, root: Path, voice: Voice) -> Ledger:
@@ -142,11 +153,15 @@ class Swap:
         if self._request.resume:
             store = FolderStore(root)
             for ledger in Ledger.found_in(store):
-                with contextlib.suppress(BadRecord):
-                    if ledger.spec() == spec:
-                        return ledger
                 why = "the source or the options are not the same as before"
-                todo = f"give the same ones, or leave out --resume to begin anew (this removes {root})"
+                todo = f"give the same ones, or run without --resume to begin anew (this removes {root})"
+                with contextlib.suppress(BadRecord):
+                    before = ledger.spec()
+                    if before == spec:
+                        return ledger
+                    if dataclasses.replace(before, made_by=spec.made_by) == spec:
+                        why = "another version of veilfarm, or of its models, began it"
+                        todo = f"run without --resume to begin anew (this removes {root})"
                 raise UsageError(f"can't go on with {spec.source.path.name}", why, todo)
             voice.notice(f"{spec.source.path.name}: nothing to resume; it begins anew")
         elif any(root.joinpath("jobs").glob("*")):
@@ -176,17 +191,21 @@ class Swap:
         return self._left
 
     def _publish(self, opened: _Open, ended: Ended) -> dict[str, Any]:
-        """Give the film its name, delete the work, write the report: in this order, so that the report is true."""
+        """Give the film its name, write the report, delete the work, and say so in the report: in this order, so that
+        the report is true, and nothing is deleted before all else is done."""
         found = report.build(opened.job.ledger, ended.seconds, self._models())
         found["seconds"] = round(time.perf_counter() - opened.begun, 3)
         publish(_film(opened.job.ledger), opened.target, self._request.overwrite)
-        self._remove(opened)
-        found["work_deleted"] = not opened.root.exists()
         path = report_path(self._request, opened.target)
         try:
             report.write(found, path)
         except OSError as error:
-            raise OutputError(f"the film is finished, but its report is not: {path}", error.strerror or "") from error
+            what, todo = f"the film is finished, but its report is not: {path}", "go on with --resume --overwrite"
+            raise OutputError(what, error.strerror or "", todo) from error
+        self._remove(opened)
+        found["work_deleted"] = not opened.root.exists()
+        with contextlib.suppress(OSError):  # the report is there, and true but for this
+            report.write(found, path)
         return found
 
     def _remove(self, opened: _Open) -> None:
@@ -200,13 +219,16 @@ def _film(ledger: Ledger) -> Path:
 
 
 def publish(film: Path, target: Path, overwrite: bool) -> None:
-    """The last step: the finished film gets its name, at once and as a whole. From another file system it is copied
-    beside its place first. Raises UsageError when the name was taken meanwhile, OSError."""
-    near = film
-    if film.stat().st_dev != target.parent.stat().st_dev:
-        near = target.with_name(f".{target.name}.unfinished")
-        shutil.copyfile(film, near)
+    """The last step: the finished film gets its name, at once and as a whole. It stays among the work, too, until that
+    is removed: a link, or a copy where there are no links. Raises OutputError when the name was taken meanwhile,
+    OSError."""
+    near = target.with_name(f".{target.name}.unfinished")
     try:
+        near.unlink(missing_ok=True)
+        try:
+            os.link(film, near)
+        except OSError:
+            shutil.copyfile(film, near)
         with open(near, "rb") as file:
             os.fsync(file.fileno())
         if overwrite:
@@ -214,12 +236,11 @@ def publish(film: Path, target: Path, overwrite: bool) -> None:
         else:
             _link(near, target)
     finally:
-        if near != film:
-            near.unlink(missing_ok=True)
+        near.unlink(missing_ok=True)
 
 
 def _link(film: Path, target: Path) -> None:
-    taken = UsageError(f"{target} exists", "it came up during the work", "go on with --resume --overwrite")
+    taken = OutputError(f"{target} exists", "it came up during the work", "go on with --resume --overwrite")
     try:
         os.link(film, target)  # unlike a rename, this refuses to replace
     except FileExistsError as error:
@@ -228,6 +249,15 @@ def _link(film: Path, target: Path) -> None:
         if target.exists():
             raise taken from None
         film.replace(target)
+
+
+@functools.cache
+def made_by() -> str:
+    """Which program and which models. Work that another one began is not gone on with."""
+    import pipeline
+
+    models = Path(pipeline.__file__).with_name("data") / "MODELS.json"
+    return f"{importlib.metadata.version('veilfarm')} {hashlib.sha256(models.read_bytes()).hexdigest()[:16]}"
 
 
 def work_folder(request: Request, target: Path) -> Path:

@@ -52,7 +52,7 @@ def test_sound_that_is_missing_is_not_equal(
     ones = np.ones(3, np.int64)
     index = FrameIndex(np.arange(3), ones, ones > 0, ones < 0, (), 0, Fraction(1, 25))
     monkeypatch.setattr(module, "open_input", lambda path: FakeFile())
-    monkeypatch.setattr(module.kept, "is_copied", lambda stream, info: True)
+    monkeypatch.setattr("pipeline.kept.is_copied", lambda stream, info: True)
     monkeypatch.setattr(module, "_stripped", lambda info: ())
     monkeypatch.setattr(module, "_pair", lambda copied, found: (pairs, ()))
     monkeypatch.setattr(module, "_tracks", lambda container, numbers, part: {1: None, 2: None})

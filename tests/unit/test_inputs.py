@@ -126,3 +126,18 @@ def test_missing_output_folders_are_made(films: Path, tmp_path: Path) -> None:
 def _film(path: Path) -> Path:
     path.write_bytes(b"film")
     return path
+
+
+@pytest.mark.parametrize("name", ["films/a.mp4", "films/sub/b.MKV", "o.mp4", "films", "none/r.json", "pipe"])
+def test_reports_that_cannot_be(films: Path, tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    source, target = films / "a.mp4", tmp_path / "o.mp4"
+    request = Request((source,), target, report=tmp_path / name, overwrite=True)
+    with pytest.raises(UsageError, match="report"):
+        check_target(Pair(source, target), [source, films / "sub/b.MKV"], request)
+
+
+def test_a_report_in_a_folder_that_is_there(films: Path, tmp_path: Path) -> None:
+    source, target = films / "a.mp4", tmp_path / "o.mp4"
+    check_target(Pair(source, target), [source], Request((source,), target, report=films / "r.json"))
+    assert not (films / "r.json").exists()

@@ -57,7 +57,8 @@ RECORDS: dict[type, set[str]] = {
         *("overwrite", "resume", "work"),
     },
     job.JobSpec: {
-        *("source", "target", "veil", "encoding", "start", "stop", "device", "key_fingerprint", "version"),
+        *("source", "target", "veil", "encoding", "start", "stop", "device", "key_fingerprint"),
+        *("made_by", "version"),
     },
     job.Source: {"path", "bytes", "mtime_ns"},
     job.Encoding: {"codec", "crf", "crf_offset", "preset"},
