@@ -121,7 +121,7 @@ def demo(
         "demo"
     ),
     seconds: Annotated[float, typer.Option(min=1, help="Length of the film.")] = 12,
-    seed: Annotated[int, typer.Option(help="Which film: other people, other rooms.")] = 1,
+    seed: Annotated[int, typer.Option(help="Which film: the same people move and speak otherwise.")] = 1,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes. Default: one per core.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Tell progress and results as JSON lines on stdout.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show stacks and the noise of libraries.")] = False,

@@ -104,8 +104,8 @@ def test_film_comes_out_as_it_went_in(tmp_path_factory: pytest.TempPathFactory, 
     assert index.damaged == 0
     assert (result.frames_in, result.frames_out) == (film.frames, film.frames)
     assert result.pts_equal
-    assert result.audio_equal
     no_opus = film.container == "webm" and suffix == "mov"
+    assert result.audio_equal is not (no_opus and film.sound > 0)
     assert len(result.streams_lost) == (film.sound if no_opus else 0)
     assert result.stripped == ()
     assert result.damaged_out == 0
