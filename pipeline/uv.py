@@ -18,7 +18,6 @@ SIZE = 512  # pixels on each side of a texture
 PIXELS_PER_UNIT = 247.0  # a unit is the distance between the outer corners of the eyes
 RINGS = (1.12, 1.28)  # how far out the rings lie, as a multiple of the oval
 MESH_TRIANGLES, EYE_TRIANGLES, MOUTH_TRIANGLES = 852, 28, 18
-_FAR = 5.0  # depth of the rings, in units: behind every point of a face
 
 
 def extend(points: Tensor) -> Tensor:
