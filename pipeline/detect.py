@@ -71,7 +71,8 @@ class _Place:
 
 def full_every(layout: PixelLayout) -> int:
     """Pictures from full look to full look that keep their cost near 8 ms of CPU time per picture: 8 up to 720p, 18 at
-    1080p, 24 at most. Windows follow what they find through the pictures between them."""
+    1080p, 24 at most. Windows follow what they find through the pictures between them. The end of a batch
+    comes sooner where that is shorter."""
     return max(8, min(24, round(8 * layout.width * layout.height / (1280 * 720))))
 
 

@@ -215,7 +215,7 @@ def _side_by_side(
 
 def covers(findings: Sequence[GateFinding], linked: Linked, index: FrameIndex) -> tuple[Track, ...]:
     """Findings as tracks of covers, held HOLD frames on both sides within the shot. They may reach into the chunks
-    beside: give them to `render` for every chunk that they touch."""
+    beside, which are judged by their own looks: `render_checked` draws them in the findings' chunk only."""
     groups = list[list[GateFinding]]()
     for finding in sorted(findings, key=lambda f: f.frame):
         near = [
