@@ -139,7 +139,8 @@ class PipelineSteps:
     def render(
         self, setup: Setup, chunk: ChunkRecord, analysis: Path, linked: Path, into: Path, tick: Tick
     ) -> RenderFacts:
-        """See Steps. The segment was decoded again, and the leak gate has passed it. Raises VerifyError otherwise."""
+        """See Steps. The segment was decoded again, and the leak gate has passed it. Raises VerifyError, LeakError
+        otherwise."""
         from pipeline.analyse import ChunkAnalysis
         from pipeline.checked import render_checked
         from pipeline.link import Linked

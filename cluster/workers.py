@@ -36,8 +36,11 @@ from storage.objects import StoreError, StoreFull
 Tick = Callable[[int], None]
 """Called with the number of frames that a step has done so far."""
 
-FINAL = frozenset({"InputError", "NotAVideo", "Truncated", "Unsupported", "OutputError", "ModelError", "NoIdentity"})
-"""Failures that another try can't mend: the source, the place of the output, the model's file. The job ends at once."""
+FINAL = frozenset(
+    {"InputError", "NotAVideo", "Truncated", "Unsupported", "OutputError", "ModelError", "NoIdentity", "LeakError"}
+)
+"""Failures that another try can't mend: the source, the place of the output, the model's file, a face that the leak
+gate still sees (rendering again gives the same pixels). The job ends at once."""
 
 TRIES = 3
 """How often a unit is tried when its failure is none of FINAL: a worker that died, a device that failed, a bug."""

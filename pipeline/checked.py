@@ -37,7 +37,7 @@ def render_checked(
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Segment, RenderCounts, tuple[gate.GateFinding, ...]]:
     """The segment, what was done, and what the gate found in the first round and had covered in the second. `detector`
-    must not be the one that `analyse` used. `progress` counts the first round only. Raises VerifyError when the second
+    must not be the one that `analyse` used. `progress` counts the first round only. Raises LeakError when the second
     round fails, too: then nothing may be released."""
     found: tuple[Track, ...] = ()
     first: tuple[gate.GateFinding, ...] = ()

@@ -9,6 +9,7 @@
     ├── DeviceError       the device that was asked for isn't there or failed
     ├── ModelError        a model's file isn't the pinned one
     ├── NoIdentity        no face of nobody was far enough from everyone it must differ from
+    ├── LeakError         a face may still show after it was covered, so nothing is released
     └── VerifyError       what was written isn't what had to be written
 
 Errors of av, torch and onnxruntime are translated where those packages are called, with `from error`.
@@ -57,6 +58,10 @@ class ModelError(PipelineError):
 
 class NoIdentity(PipelineError):
     """No face of nobody was far enough from everyone it must differ from."""
+
+
+class LeakError(PipelineError):
+    """A face may still show in a chunk after what the leak gate found in it was covered: nothing is released."""
 
 
 class VerifyError(PipelineError):

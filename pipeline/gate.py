@@ -19,7 +19,7 @@ from pipeline.chunk import Chunk
 from pipeline.decode import read
 from pipeline.detect import Detector, FaceFinder, Looks
 from pipeline.encode import Segment, origin
-from pipeline.errors import VerifyError
+from pipeline.errors import LeakError, VerifyError
 from pipeline.facts import FrameIndex, VideoInfo
 from pipeline.link import Linked
 from pipeline.picture import Picture
@@ -255,10 +255,10 @@ def _cover(number: int, group: Sequence[GateFinding], index: FrameIndex) -> Trac
 
 
 def refuse(findings: Sequence[GateFinding]) -> None:
-    """Raises VerifyError when anything is found in a chunk that was rendered again already."""
+    """Raises LeakError when anything is found in a chunk that was rendered again already."""
     if findings:
         first = findings[0]
-        raise VerifyError(
+        raise LeakError(
             f"{len(findings)} places in chunk {first.chunk} may still show a face",
             f"first at frame {first.frame}: {first.why}",
             "the output is not released; cover all faces with --veil solid, or report the film",

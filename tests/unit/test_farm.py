@@ -119,6 +119,7 @@ FOREVER = [
     errors.OutputError("disk full"),
     errors.ModelError("another file"),
     errors.NoIdentity("nobody"),
+    errors.LeakError("a face may still show"),
 ]
 
 

@@ -10,7 +10,7 @@ from pipeline.analyse import Eyes
 from pipeline.checked import render_checked
 from pipeline.decode import read
 from pipeline.encode import EncoderSettings, Segment, SegmentWriter
-from pipeline.errors import VerifyError
+from pipeline.errors import LeakError, VerifyError
 from pipeline.link import Linked
 from pipeline.models.blazeface import BlazeFace
 from pipeline.render import render
@@ -63,7 +63,7 @@ def test_a_missed_face_is_covered_in_the_second_round(seen: Seen, other: BlazeFa
 
     assert look(seen, attempt(seen.linked), seen.linked, other) == ()
     findings = look(seen, attempt(nothing), nothing, other)
-    with pytest.raises(VerifyError, match="may still show a face"):
+    with pytest.raises(LeakError, match="may still show a face"):
         gate.refuse(findings)
     covers = gate.covers(findings, nothing, seen.index)
     assert {int(f) for t in covers for f in t.frames} == set(range(FRAMES))
@@ -126,7 +126,7 @@ def test_a_chunk_that_fails_twice_is_refused(
     seen: Seen, other: BlazeFace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.draw.cover", lambda *_: None)
-    with pytest.raises(VerifyError, match="may still show a face"):
+    with pytest.raises(LeakError, match="may still show a face"):
         render_checked(
             seen.info, seen.index, seen.chunks[0], seen.analyses[0], Linked((), ()), identity.load(),
             EncoderSettings.for_source(seen.info), tmp_path / "0.nut", detector=other, device=CPU,

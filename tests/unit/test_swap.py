@@ -16,7 +16,7 @@ from cluster.inputs import pairs
 from cluster.job import Step, Veil
 from cluster.ledger import Unit
 from cluster.swap import Result, Swap, publish
-from pipeline.errors import NoIdentity, OutputError
+from pipeline.errors import LeakError, NoIdentity, OutputError
 
 MODELS = [{"name": "centerface", "sha256": "3" * 64, "licence": "MIT"}]
 
@@ -79,6 +79,21 @@ def test_work_of_another_version_is_not_gone_on_with(request_: Request, monkeypa
     assert "another version" in why(result)
     assert "without --resume" in why(result)
     assert run(request_).report
+
+
+def test_a_face_that_may_still_show_fails_the_film_at_once(request_: Request) -> None:
+    tries = 0
+
+    def leak(unit: Unit, call: int) -> None:
+        nonlocal tries
+        if unit == Unit(Step.RENDER, 1):
+            tries += 1
+            raise LeakError("a face may still show", "at frame 3", "cover all faces")
+
+    result = run(request_, leak)
+    assert (result.exit_code, tries) == (1, 1)
+    assert "may still show" in why(result)
+    assert not request_.output.exists()
 
 
 def test_an_output_that_comes_up_during_the_work_costs_none_of_it(request_: Request) -> None:
