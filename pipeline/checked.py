@@ -16,6 +16,7 @@ from pipeline.identity import NobodyModel
 from pipeline.link import Linked
 from pipeline.render import RenderCounts, render
 from pipeline.track import Track
+from pipeline.witness import Witness
 
 _ROUNDS = 2  # a second rendering covers what the first left; what that leaves is no matter of covering
 
@@ -41,18 +42,18 @@ def render_checked(
     round fails, too: then nothing may be released."""
     found: tuple[Track, ...] = ()
     first: tuple[gate.GateFinding, ...] = ()
-    for turn in range(_ROUNDS):
-        segment, counts = render(
-            info, index, chunk, analysis, linked, model, settings, target, device=device, threads=threads, style=style,
-            found=found, progress=progress if turn == 0 else None, verify=False,
-        )  # fmt: skip
-        findings = gate.check(
-            info, index, chunk, segment, linked, detector, found=found, device=device, threads=threads
-        )
-        if not findings:
-            return segment, counts, first
-        first = findings if turn == 0 else first
-        found = gate.covers(findings, linked, index)
+    with Witness(info.layout, chunk, linked, detector, device, target.parent) as witness:
+        for turn in range(_ROUNDS):
+            witness.begin(found)
+            segment, counts = render(
+                info, index, chunk, analysis, linked, model, settings, target, device=device, threads=threads,
+                style=style, found=found, progress=progress if turn == 0 else None, verify=False, witness=witness,
+            )  # fmt: skip
+            findings = gate.check(info, index, chunk, segment, witness, threads=threads)
+            if not findings:
+                return segment, counts, first
+            first = findings if turn == 0 else first
+            found = gate.covers(findings, linked, index)
     target.unlink(missing_ok=True)
     gate.refuse(findings)
     raise AssertionError("unreachable: there were findings")

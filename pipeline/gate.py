@@ -1,43 +1,35 @@
-"""The leak gate: looks at source and output side by side before anything is released.
+"""The leak gate: holds a rendered chunk against its source before anything is released.
 
 Two looks that share nothing with the pipeline's own detector. On every frame, every tracked face must differ from the
 source by more than encoding explains. On every few frames another detector looks at the source, and whatever face it
 finds must differ as well, tracked or not. What fails becomes a cover, and its chunk is rendered again; what fails then
-keeps the output from being released.
+keeps the output from being released. What the source shows is noted while the chunk is rendered (`witness`).
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import av
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from pipeline import planes
-from pipeline.ahead import ahead
 from pipeline.chunk import Chunk
-from pipeline.decode import read
-from pipeline.detect import Detector, FaceFinder, Looks
-from pipeline.encode import Segment, origin
-from pipeline.errors import LeakError, VerifyError
+from pipeline.encode import Segment, origin, ticks_per_tick
+from pipeline.errors import InputError, LeakError, VerifyError
 from pipeline.facts import FrameIndex, VideoInfo
 from pipeline.link import Linked
-from pipeline.picture import Picture
+from pipeline.picture import PixelLayout
 from pipeline.reading import decoded, open_input, video_stream
 from pipeline.track import Floats, Track, Treatment, between, overlap
+from pipeline.witness import STRIDE, SURE, Page, Samples, Witness
 
-STRIDE = 16  # frames from one look of the detector to the next
 HOLD = 17  # frames that a finding is covered before and after
-SURE, LIKELY = 0.75, 0.5  # a face of this score is one; of this score, when it is found again at the next look
-_SMALLEST = 8.0  # px of a face's shorter side; below, there is nothing to recognise
 _LEAST = 1.5  # levels of 255 that a face must differ by at least
 _NOISE = 3.5  # and how many times the difference that encoding makes elsewhere in the picture
 _SHARE = 0.2  # and by what share of the face's own contrast; encoding alone: 0.05 to 0.3, replacing: 0.4 to 1.3
 _ALIKE = 0.6  # correlation below which the output shows something else, however little it differs
 _VISIBLE = 2.0  # levels of contrast below which there is nothing to be seen: a fade to black
-_LOOKS = Looks(full=1280, every=1)
-_HEAD = 0.35  # of a face's box, on each side of it: the head
-_PART, _PART_SURE = 0.4, 0.28  # of a face's size; what is smaller and on its head is a part of it, the sure ones too
 _AGAIN = 0.3  # IoU of two findings of one face
 
 
@@ -73,144 +65,108 @@ class Change:
 
 
 def check(
-    info: VideoInfo,
-    index: FrameIndex,
-    chunk: Chunk,
-    segment: Segment,
-    linked: Linked,
-    detector: Detector,
-    *,
-    found: Sequence[Track] = (),
-    device: torch.device,
-    threads: int = 1,
-    stride: int = STRIDE,
+    info: VideoInfo, index: FrameIndex, chunk: Chunk, segment: Segment, witness: Witness, *, threads: int = 1
 ) -> tuple[GateFinding, ...]:
-    """What may still show in the chunk's segment. `detector` must not be the one that the pipeline found faces with;
-    `found` are tracks from an earlier round. Raises VerifyError when source and segment can't be compared."""
-    finder = FaceFinder(detector, info.layout, device, _LOOKS)
-    tracks = [t for t in (*linked.tracks, *found) if t.frames[0] < chunk.stop and t.frames[-1] >= chunk.start]
+    """What may still show in the chunk's segment; `witness` has noted the chunk's pictures. Decodes the segment, and
+    raises VerifyError unless it holds exactly the chunk's frames, whole and in time."""
     findings, unsure = list[GateFinding](), list[GateFinding]()
-    for picture, after in _side_by_side(info, index, chunk, segment, threads, device):
-        frame = picture.number
-        mine = [t.boxes[frame - t.frames[0]] for t in tracks if t.frames[0] <= frame <= t.frames[-1]]
-        boxes = [(box, 1.0, "unchanged track") for box in mine]
-        if (frame - chunk.start) % stride == 0 or frame == chunk.stop - 1:
-            seen = finder.find([picture], [True])[0]
-            rows = [
-                r for r in np.flatnonzero(seen.scores >= LIKELY) if not _of_a_head(seen.boxes[r], seen.scores[r], mine)
-            ]
-            boxes += [(seen.boxes[r], float(seen.scores[r]), "unchanged face") for r in rows]
-        before = Luma(picture.planes[0], picture.layout.depth)
-        noise = _noise(before, after, [box for box, _, _ in boxes])
-        for box, score, why in boxes:
-            if min(box[2:] - box[:2]) < _SMALLEST or measure(before, after, box, noise).enough:
+    for page, after in _side_by_side(info, index, chunk, segment, witness, threads):
+        noise = _noise(page, after, info.layout.depth)
+        for place, samples in zip(page.places, page.patches, strict=True):
+            before = levels(samples, info.layout.depth)
+            now = after.levels(place.patch.rows, place.patch.columns)
+            if measure(before, now, place.patch.inside(), noise).enough:
                 continue
-            finding = GateFinding(chunk.index, frame, _numbers(box), why, score)
-            (findings if score >= SURE else unsure).append(finding)
-    return tuple(sorted([*findings, *_confirmed(unsure, findings, stride)], key=lambda f: (f.frame, f.box)))
-
-
-def _of_a_head(box: Floats, score: float, heads: Sequence[Floats]) -> bool:
-    """Whether a box is a small part of a tracked head: ears and curls look like faces to a detector that sees nothing
-    else. The face itself is judged by its own box."""
-    middle, size = (box[:2] + box[2:]) / 2, float(np.max(box[2:] - box[:2]))
-    for head in heads:
-        grow = (head[2:] - head[:2]) * _HEAD
-        if size < (_PART_SURE if score >= SURE else _PART) * float(np.max(head[2:] - head[:2])) and bool(
-            (middle >= head[:2] - grow).all() and (middle <= head[2:] + grow).all()
-        ):
-            return True
-    return False
+            why = "unchanged track" if place.tracked else "unchanged face"
+            finding = GateFinding(chunk.index, page.frame, _numbers(place.box), why, place.score)
+            (findings if place.score >= SURE else unsure).append(finding)
+    return tuple(sorted([*findings, *_confirmed(unsure, findings)], key=lambda f: (f.frame, f.box)))
 
 
 def _numbers(box: Floats) -> tuple[float, float, float, float]:
     return float(box[0]), float(box[1]), float(box[2]), float(box[3])
 
 
-def _confirmed(unsure: Sequence[GateFinding], sure: Sequence[GateFinding], stride: int) -> list[GateFinding]:
+def _confirmed(unsure: Sequence[GateFinding], sure: Sequence[GateFinding]) -> list[GateFinding]:
     """Those that were found at the same place at a look before or after, too."""
     every = [*unsure, *sure]
-    return [f for f in unsure if any(0 < abs(f.frame - o.frame) <= stride and _iou(f, o) >= _AGAIN for o in every)]
+    return [f for f in unsure if any(0 < abs(f.frame - o.frame) <= STRIDE and _iou(f, o) >= _AGAIN for o in every)]
 
 
 def _iou(a: GateFinding, b: GateFinding) -> float:
     return float(overlap(np.array([a.box], np.float32), np.array([b.box], np.float32))[0, 0])
 
 
+def levels(samples: Samples, depth: int) -> Floats:
+    """Samples of that many bits as float32 levels of 255."""
+    return samples.astype(np.float32) * np.float32(255 / (2**depth - 1))
+
+
 @dataclass(frozen=True, slots=True)
 class Luma:
-    """Samples (H, W) as they are stored, made into levels of 255 only where they are looked at."""
+    """The output's samples (H, W) as they are stored, made into levels only where they are looked at."""
 
-    samples: Tensor
+    samples: Samples
     depth: int
 
-    def levels(self, rows: slice, columns: slice) -> Tensor:
-        """(h, w) float32."""
-        levels: Tensor = self.samples[rows, columns].float() * (255 / (2**self.depth - 1))
-        return levels
+    def levels(self, rows: slice, columns: slice) -> Floats:
+        """(h, w) levels of 255."""
+        return levels(self.samples[rows, columns], self.depth)
 
 
-def measure(before: Luma, after: Luma, box: Floats, noise: float) -> Change:
-    """The change inside the ellipse of 0.8 of the box, of luma (H, W) in levels of 255. What lies outside the picture
-    doesn't count; a face that is all outside has changed."""
-    # Large faces on every few pixels: means of some ten thousand differences are exact enough.
-    step = max(1, int(min(box[2:] - box[:2]) // 96))
-    height, width = (-(-n // step) for n in before.samples.shape)
-    box = (box / step).astype(np.float32)
-    x0, x1 = max(0, int(np.floor(box[0]))), min(width, int(np.ceil(box[2])))
-    y0, y1 = max(0, int(np.floor(box[1]))), min(height, int(np.ceil(box[3])))
-    if x1 - x0 < 2 or y1 - y0 < 2:
-        return Change(255.0, 0.0, 0.0, 0.0, 0.0)
-    device = before.samples.device
-    x = (torch.arange(x0, x1, device=device) + 0.5 - float(box[0] + box[2]) / 2) / float(box[2] - box[0]) * 2.5
-    y = (torch.arange(y0, y1, device=device) + 0.5 - float(box[1] + box[3]) / 2) / float(box[3] - box[1]) * 2.5
-    mask = (x[None] ** 2 + y[:, None] ** 2) <= 1
-    if not mask.any():
-        mask = torch.ones_like(mask)
-    rows, columns = slice(y0 * step, y1 * step, step), slice(x0 * step, x1 * step, step)
-    a, b = before.levels(rows, columns)[mask], after.levels(rows, columns)[mask]
+def measure(before: Floats, after: Floats, inside: NDArray[np.bool_], noise: float) -> Change:
+    """The change of luma (h, w), in levels of 255, where `inside` (h, w) holds."""
+    a, b = before[inside], after[inside]
     da, db = a - a.mean(), b - b.mean()
-    alike = float((da * db).mean() / (da.square().mean() * db.square().mean()).sqrt().clamp_min(1e-6))
-    return Change(float((a - b).abs().mean()), float(da.abs().mean()), float(db.abs().mean()), alike, noise)
+    alike = float(np.mean(da * db) / max(float(np.sqrt(np.mean(da * da) * np.mean(db * db))), 1e-6))
+    return Change(float(np.abs(a - b).mean()), float(np.abs(da).mean()), float(np.abs(db).mean()), alike, noise)
 
 
-def _noise(before: Luma, after: Luma, boxes: Sequence[Floats]) -> float:
-    """Mean difference on a grid of points outside of the boxes."""
-    step = 4
-    every = slice(None, None, step)
-    difference = (before.levels(every, every) - after.levels(every, every)).abs()
-    outside = torch.ones_like(difference, dtype=torch.bool)
-    for box in boxes:
-        grow = (box[2:] - box[:2]) * 0.5
-        low, high = np.maximum((box[:2] - grow) / step, 0), np.maximum((box[2:] + grow) / step + 1, 0)
-        outside[int(low[1]) : int(high[1]), int(low[0]) : int(high[0])] = False
-    return float(difference[outside].mean()) if outside.sum() >= 64 else 1.0
+def _noise(page: Page, after: Luma, depth: int, least: int = 64) -> float:
+    """Mean difference on a grid of points outside of the faces; 1 where there are too few of them."""
+    rows, columns = page.rows, page.columns
+    difference = np.abs(levels(page.grid, depth) - after.levels(rows, columns))
+    outside = np.ones(difference.shape, bool)
+    for place in page.places:
+        grow = (place.box[2:] - place.box[:2]) * 0.5
+        low, high = np.maximum((place.box[:2] - grow) / rows.step, 0), (place.box[2:] + grow) / rows.step + 1
+        outside[int(low[1]) : max(0, int(high[1])), int(low[0]) : max(0, int(high[0]))] = False
+    return float(difference[outside].mean()) if outside.sum() >= least else 1.0
 
 
 def _side_by_side(
-    info: VideoInfo, index: FrameIndex, chunk: Chunk, segment: Segment, threads: int, device: torch.device
-) -> Iterator[tuple[Picture, Luma]]:
-    """Source pictures, and the output's luma, cut to the source's size."""
-    source = ahead(read(info, index, chunk.start, chunk.stop, threads=threads, device=device), 4)
-    size, count, shift = (info.layout.height, info.layout.width), 0, origin(chunk.first_pts)
-    with open_input(segment.path) as container:
-        stream = video_stream(container, 0)
-        for (frame, lost), picture in zip(decoded(container, stream, threads), source, strict=False):
-            if lost or frame.is_corrupt:
-                raise VerifyError(f"segment {chunk.index} is damaged", f"at frame {picture.number}", "render it again")
-            base = stream.time_base
-            if frame.pts is None or base is None or frame.pts * base != (picture.pts - shift) * info.time_base:
-                what = f"frame {picture.number} is at {frame.pts}, not {picture.pts}"
-                raise VerifyError(f"segment {chunk.index} is not of this chunk", what, "render it again")
-            layout = planes.layout_of(frame.format, frame.width, frame.height, frame.colorspace, frame.color_range)
-            luma = planes.from_frame(frame, layout)[0].to(device)
-            if luma.shape[0] < size[0] or luma.shape[1] < size[1]:
-                raise VerifyError(f"segment {chunk.index} is smaller than its source", str(tuple(luma.shape)), "")
-            count += 1
-            yield picture, Luma(luma[: size[0], : size[1]], layout.depth)
-    source.close()
-    if count != chunk.stop - chunk.start:
-        raise VerifyError(f"segment {chunk.index} ends after {count} frames", "", "render it again")
+    info: VideoInfo, index: FrameIndex, chunk: Chunk, segment: Segment, witness: Witness, threads: int
+) -> Iterator[tuple[Page, Luma]]:
+    """What was noted of each frame, and the output's luma, cut to the source's size."""
+    pages = witness.pages()
+    try:
+        with open_input(segment.path) as container:
+            stream = video_stream(container, 0)
+            scale = ticks_per_tick(info.time_base, stream.time_base)
+            for frame, lost in decoded(container, stream, threads):
+                page = next(pages, None)
+                if page is None:
+                    raise VerifyError(f"segment {chunk.index} has frames too many", "", "render it again")
+                if lost or frame.is_corrupt:
+                    raise VerifyError(f"segment {chunk.index} is damaged", f"at frame {page.frame}", "render it again")
+                wanted = (int(index.pts[page.frame]) - origin(chunk.first_pts)) * scale
+                if frame.pts != wanted:
+                    what = f"frame {page.frame} is at {frame.pts}, not {wanted}"
+                    raise VerifyError(f"segment {chunk.index} is not of this chunk", what, "render it again")
+                yield page, _luma(frame, info.layout, chunk)
+    except InputError as error:
+        raise VerifyError(f"segment {chunk.index} can't be read", str(error), "render it again") from error
+    if (page := next(pages, None)) is not None:
+        raise VerifyError(f"segment {chunk.index} ends before frame {page.frame}", "", "render it again")
+
+
+def _luma(frame: av.VideoFrame, size: PixelLayout, chunk: Chunk) -> Luma:
+    """The output's luma; encoders add a row or column to odd sizes."""
+    layout = planes.layout_of(frame.format, frame.width, frame.height, frame.colorspace, frame.color_range)
+    luma = planes.of_frame(planes.in_layout(frame, layout))[0].numpy()
+    if luma.shape[0] < size.height or luma.shape[1] < size.width:
+        raise VerifyError(f"segment {chunk.index} is smaller than its source", str(luma.shape), "")
+    return Luma(luma[: size.height, : size.width], layout.depth)
 
 
 def covers(findings: Sequence[GateFinding], linked: Linked, index: FrameIndex) -> tuple[Track, ...]:

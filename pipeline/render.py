@@ -19,6 +19,7 @@ from pipeline.link import Linked
 from pipeline.picture import Picture
 from pipeline.replace import Replacer
 from pipeline.track import Track
+from pipeline.witness import Witness
 
 __all__ = ["RenderCounts", "render"]
 
@@ -40,9 +41,11 @@ def render(
     progress: Callable[[int], None] | None = None,
     replacer: Replacer | None = None,
     verify: bool = True,
+    witness: Witness | None = None,
 ) -> tuple[Segment, RenderCounts]:
-    """Writes the chunk to `target`. `found` are what the leak gate added. Without `verify` the segment isn't decoded
-    again: for a caller who passes it to the gate, which checks the same. Raises VerifyError, OutputError."""
+    """Writes the chunk to `target`. `found` are what the leak gate added. `witness`, which must have begun, notes every
+    picture before it is painted. Without `verify` the segment isn't decoded again: for a caller who passes it to the
+    gate, which checks the same. Raises VerifyError, OutputError."""
     drawing, encoding = Clock(), Clock()
     painter = Painter(chunk, analysis, linked, found, replacer or Replacer(model, device), style, device)
     drawing.lap("smooth")
@@ -50,7 +53,7 @@ def render(
     size = batch_size(info.layout)
     with (
         SegmentWriter(target, info, settings, threads, chunk.index) as writer,
-        closing(ahead(_drawn(pictures, size, painter, drawing), size)) as drawn,
+        closing(ahead(_drawn(pictures, size, painter, drawing, witness), size)) as drawn,
     ):
         for picture in drawn:
             encoding.lap("wait")
@@ -66,10 +69,15 @@ def render(
     return segment, painter.counts
 
 
-def _drawn(pictures: Iterator[Picture], size: int, painter: Painter, clock: Clock) -> Iterator[Picture]:
+def _drawn(
+    pictures: Iterator[Picture], size: int, painter: Painter, clock: Clock, witness: Witness | None
+) -> Iterator[Picture]:
     """Decoding and drawing, in a thread of their own; the encoder works in the caller's."""
     for batch in batches(pictures, size):
         clock.lap("decode")
+        if witness is not None:
+            witness.note(batch)
+            clock.lap("look")
         painter.draw(batch)
         clock.lap("draw")
         yield from batch

@@ -1,8 +1,9 @@
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from facefilm import CPU, FRAMES, Seen, face_box, make, see
 
 from pipeline import gate, identity
@@ -14,7 +15,8 @@ from pipeline.errors import LeakError, VerifyError
 from pipeline.link import Linked
 from pipeline.models.blazeface import BlazeFace
 from pipeline.render import render
-from pipeline.track import Treatment
+from pipeline.track import Track, Treatment
+from pipeline.witness import STRIDE, Patch, Witness
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +30,20 @@ def other() -> BlazeFace:
     return BlazeFace(CPU)
 
 
-def look(seen: Seen, segment: Segment, linked: Linked, other: BlazeFace) -> tuple[gate.GateFinding, ...]:
-    return gate.check(seen.info, seen.index, seen.chunks[0], segment, linked, other, device=CPU)
+def look(
+    seen: Seen, segment: Segment, linked: Linked, other: BlazeFace, found: Sequence[Track] = ()
+) -> tuple[gate.GateFinding, ...]:
+    chunk = seen.chunks[0]
+    with Witness(seen.info.layout, chunk, linked, other, CPU, segment.path.parent) as witness:
+        witness.begin(found)
+        for picture in read(seen.info, seen.index, chunk.start, chunk.stop):
+            witness.note([picture])
+        return gate.check(seen.info, seen.index, chunk, segment, witness)
 
 
-def untouched(seen: Seen, path: Path, crf: int) -> Segment:
+def untouched(seen: Seen, path: Path, crf: int, first: int = 0, last: int = FRAMES) -> Segment:
     with SegmentWriter(path, seen.info, EncoderSettings.for_source(seen.info, crf=crf)) as writer:
-        for picture in read(seen.info, seen.index, 0, FRAMES):
+        for picture in read(seen.info, seen.index, first, last):
             writer.write(picture)
         return writer.close()
 
@@ -47,7 +56,7 @@ def test_a_face_that_only_went_through_the_encoder_is_found(
     tracked = look(seen, segment, seen.linked, other)
     assert {f.frame for f in tracked if f.why == "unchanged track"} == set(range(FRAMES))
     alone = look(seen, segment, Linked((), ()), other)
-    assert {f.frame for f in alone} >= set(range(0, FRAMES, gate.STRIDE))
+    assert {f.frame for f in alone} >= set(range(0, FRAMES, STRIDE))
     assert all(f.why == "unchanged face" for f in alone)
 
 
@@ -67,10 +76,7 @@ def test_a_missed_face_is_covered_in_the_second_round(seen: Seen, other: BlazeFa
         gate.refuse(findings)
     covers = gate.covers(findings, nothing, seen.index)
     assert {int(f) for t in covers for f in t.frames} == set(range(FRAMES))
-    again = gate.check(
-        seen.info, seen.index, seen.chunks[0], attempt(nothing, *covers), nothing, other, found=covers, device=CPU
-    )
-    gate.refuse(again)
+    gate.refuse(look(seen, attempt(nothing, *covers), nothing, other, covers))
 
 
 def test_covers_hold_and_stop_at_cuts(seen: Seen) -> None:
@@ -82,28 +88,52 @@ def test_covers_hold_and_stop_at_cuts(seen: Seen) -> None:
     assert track.id not in {t.id for t in seen.linked.tracks}
 
 
+def measure(before: np.ndarray, after: np.ndarray, box: np.ndarray, noise: float) -> gate.Change:
+    """Of whole pictures (H, W), in levels."""
+    patch = Patch.of(box, before.shape[1], before.shape[0])
+    assert patch is not None
+    a, b = (p[patch.rows, patch.columns].astype(np.float32) for p in (before, after))
+    return gate.measure(a, b, patch.inside(), noise)
+
+
 def test_change_is_measured_against_noise_and_contrast() -> None:
-    generator = torch.Generator().manual_seed(1)
-    before = torch.rand(100, 100, generator=generator) * 120
+    generator = np.random.default_rng(1)
+    before = generator.random((100, 100)) * 120
     box = np.array([20, 20, 80, 80], np.float32)
-    noise = torch.randn(100, 100, generator=generator)
-
-    def measure(a: torch.Tensor, b: torch.Tensor, where: np.ndarray, noise: float) -> gate.Change:
-        return gate.measure(gate.Luma(a, 8), gate.Luma(b, 8), where, noise)
-
+    noise = generator.standard_normal((100, 100))
     assert not measure(before, before + noise, box, 0.8).enough
-    assert measure(before, before.flip(1), box, 0.8).enough
+    assert measure(before, before[:, ::-1], box, 0.8).enough
     assert not measure(before, before + 5 * noise, box, 4.0).enough
-    assert measure(torch.zeros(100, 100), torch.zeros(100, 100), box, 0.0).enough, "nothing to be seen"
-    assert measure(before, before, box + 200, 0.0).enough, "outside of the picture"
+    assert measure(0 * before, 0 * before, box, 0.0).enough, "nothing to be seen"
+    assert Patch.of(box + 200, 100, 100) is None, "outside of the picture"
 
 
-def test_a_segment_of_other_frames_is_refused(seen: Seen, other: BlazeFace, tmp_path: Path) -> None:
-    with SegmentWriter(tmp_path / "0.nut", seen.info, EncoderSettings.for_source(seen.info)) as writer:
-        for picture in read(seen.info, seen.index, 0, 10):
-            writer.write(picture)
-        segment = writer.close()
-    with pytest.raises(VerifyError):
+@pytest.mark.parametrize("box", [(20, 20, 80, 80), (-30, 10, 50, 220), (1, 1, 639, 479), (600, 300, 900, 500)])
+def test_a_patch_is_the_ellipse_of_a_box(box: tuple[int, ...]) -> None:
+    patch = Patch.of(np.array(box, np.float32), 640, 480)
+    assert patch is not None
+    assert patch.shape == np.zeros((480, 640))[patch.rows, patch.columns].shape
+    y, x = np.mgrid[0:480, 0:640][:, patch.rows, patch.columns] + patch.rows.step / 2
+    u, v = (x - (box[0] + box[2]) / 2) / (box[2] - box[0]), (y - (box[1] + box[3]) / 2) / (box[3] - box[1])
+    assert np.array_equal(patch.inside(), u**2 + v**2 <= 0.4**2)
+
+
+@pytest.mark.parametrize("frames", [(0, 10), (5, FRAMES)])
+def test_a_segment_of_other_frames_is_refused(
+    seen: Seen, other: BlazeFace, tmp_path: Path, frames: tuple[int, int]
+) -> None:
+    segment = untouched(seen, tmp_path / "0.nut", 20, *frames)
+    with pytest.raises(VerifyError, match=r"ends before frame 10|not of this chunk"):
+        look(seen, segment, seen.linked, other)
+
+
+def test_a_segment_with_a_frame_too_many_or_in_pieces_is_refused(seen: Seen, other: BlazeFace, tmp_path: Path) -> None:
+    segment = untouched(seen, tmp_path / "0.nut", 20)
+    short = replace(seen, chunks=(replace(seen.chunks[0], stop=FRAMES - 1),))
+    with pytest.raises(VerifyError, match="too many"):
+        look(short, segment, seen.linked, other)
+    segment.path.write_bytes(b"no film")
+    with pytest.raises(VerifyError, match="can't be read"):
         look(seen, segment, seen.linked, other)
 
 
@@ -136,12 +166,12 @@ def test_a_chunk_that_fails_twice_is_refused(
 
 def test_a_cover_of_the_ground_s_own_brightness_passes_and_an_encoded_face_does_not() -> None:
     """A grey cover on a dim, blurred face differs from it by little; encoding a clear face may differ by more."""
-    generator = torch.Generator().manual_seed(1)
-    wave = torch.sin(torch.arange(100) / 6)
+    wave = np.sin(np.arange(100) / 6)
     dim = 108 + 12 * wave[None] * wave[:, None]
     face = 108 + 40 * wave[None] * wave[:, None]
-    box, noise = np.array([20, 20, 80, 80], np.float32), 2 * torch.randn(100, 100, generator=generator)
-    plain = torch.full((100, 100), 108.0)
-    assert gate.measure(gate.Luma(dim, 8), gate.Luma(plain, 8), box, 2.0).enough
-    assert not gate.measure(gate.Luma(face, 8), gate.Luma(face + noise, 8), box, 2.0).enough
-    assert not gate.measure(gate.Luma(dim, 8), gate.Luma(dim + noise / 2, 8), box, 2.0).enough
+    box = np.array([20, 20, 80, 80], np.float32)
+    noise = 2 * np.random.default_rng(1).standard_normal((100, 100))
+    plain = np.full((100, 100), 108.0)
+    assert measure(dim, plain, box, 2.0).enough
+    assert not measure(face, face + noise, box, 2.0).enough
+    assert not measure(dim, dim + noise / 2, box, 2.0).enough

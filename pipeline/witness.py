@@ -1,0 +1,208 @@
+"""What the source shows where the leak gate will compare, noted while a chunk is rendered, before it is painted over.
+
+Decoding the source again for the gate costs more than comparing does, and the pictures were all there a moment before.
+So their brightness is noted in every tracked face, in every face that the gate's own detector sees in the source, and
+on a grid that tells what encoding does elsewhere. Large faces are noted on every few pixels. The notes lie in memory
+while they are few, and in a file without a name when they are more: it is gone when it is closed, or when its process
+ends.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.chunk import Chunk
+from pipeline.detect import Detector, FaceFinder, Looks
+from pipeline.detections import Detections
+from pipeline.errors import VerifyError
+from pipeline.link import Linked
+from pipeline.picture import Picture, PixelLayout
+from pipeline.track import Floats, Track
+
+STRIDE = 16  # frames from one look of the detector to the next
+SURE, LIKELY = 0.75, 0.5  # a face of this score is one; of this score, when it is found again at the next look
+_SMALLEST = 8.0  # px of a face's shorter side; below, there is nothing to recognise
+_HEAD = 0.35  # of a face's box, on each side of it: the head
+_PART, _PART_SURE = 0.4, 0.28  # of a face's size; what is smaller and on its head is a part of it, the sure ones too
+# One look: the detector makes smaller pictures of it by itself. Nothing is known from the look before.
+_LOOKS = Looks(full=1280, scan=1280, every=1)
+_FINE = 96  # samples, at least, along the shorter side of a face that has as many
+_POINTS = 40_000  # of the grid, about
+_IN_MEMORY = 32 << 20  # bytes of notes
+
+Samples = NDArray[np.uint8] | NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """The samples of luma in a box that are compared: every few rows and columns."""
+
+    rows: slice
+    columns: slice
+    box: Floats  # (4,) xyxy, in units of `rows.step` px
+
+    @staticmethod
+    def of(box: Floats, width: int, height: int) -> "Patch | None":
+        """None for a box (4,) xyxy px that lies outside of the picture, or has no two rows and columns in it."""
+        # Large faces on every few pixels: means of some ten thousand differences are exact enough.
+        step = max(1, int(min(box[2:] - box[:2]) // _FINE))
+        box = (box / step).astype(np.float32)
+        x0, x1 = max(0, int(np.floor(box[0]))), min(-(-width // step), int(np.ceil(box[2])))
+        y0, y1 = max(0, int(np.floor(box[1]))), min(-(-height // step), int(np.ceil(box[3])))
+        if x1 - x0 < 2 or y1 - y0 < 2:
+            return None
+        rows = slice(y0 * step, min(height, y1 * step), step)
+        return Patch(rows, slice(x0 * step, min(width, x1 * step), step), box)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Samples down and across."""
+        return _count(self.rows), _count(self.columns)
+
+    def inside(self) -> NDArray[np.bool_]:
+        """(h, w) which samples lie in the ellipse of 0.8 of the box; all of them, where that holds none."""
+        first_y, first_x = self.rows.start // self.rows.step, self.columns.start // self.columns.step
+        (h, w), (x0, y0, x1, y1) = self.shape, (float(v) for v in self.box)
+        x = (np.arange(first_x, first_x + w, dtype=np.float32) + (0.5 - (x0 + x1) / 2)) / (x1 - x0) * 2.5
+        y = (np.arange(first_y, first_y + h, dtype=np.float32) + (0.5 - (y0 + y1) / 2)) / (y1 - y0) * 2.5
+        mask: NDArray[np.bool_] = x[None] ** 2 + y[:, None] ** 2 <= 1
+        return mask if mask.any() else np.ones_like(mask)
+
+
+def _count(every: slice) -> int:
+    return len(range(every.start, every.stop, every.step))
+
+
+def grid(layout: PixelLayout) -> tuple[slice, slice]:
+    """Rows and columns of points all over the picture. Their distance is odd: where it is even, all points lie at one
+    and the same place in the encoder's blocks."""
+    step = max(3, int((layout.width * layout.height / _POINTS) ** 0.5) | 1)
+    return slice(0, layout.height, step), slice(0, layout.width, step)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a face is in the source."""
+
+    box: Floats  # (4,) xyxy px
+    score: float  # of the gate's detector; 1 for a track
+    tracked: bool
+    patch: Patch
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What was noted of one frame."""
+
+    frame: int
+    places: tuple[Place, ...]
+    rows: slice  # of the grid, in px
+    columns: slice
+    grid: Samples  # (h, w) as they are stored
+    patches: tuple[Samples, ...]  # of each place
+
+
+class Witness:
+    """Notes of one chunk. As a context manager it throws them away at the end.
+
+    For each rendering: `begin`, `note` all pictures of `span` in order, and then read the `pages`."""
+
+    def __init__(
+        self, layout: PixelLayout, chunk: Chunk, linked: Linked, detector: Detector, device: torch.device, folder: Path
+    ) -> None:
+        """`detector` must not be the one that the pipeline found faces with; `folder` is for notes that memory shall
+        not hold."""
+        self._layout, self._chunk, self._detector, self._device = layout, chunk, detector, device
+        self._linked, self._tracks = linked, list[Track]()
+        self._grid = grid(layout)
+        self._kind = np.uint8 if layout.depth == 8 else np.int16
+        self._seen = dict[int, Detections]()  # by the frame looked at; the source stays what it is
+        self._index = list[tuple[int, tuple[Place, ...]]]()
+        self._file: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(_IN_MEMORY, dir=str(folder))  # noqa: SIM115 closed by `__exit__`
+        self.begin()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def begin(self, found: Sequence[Track] = ()) -> None:
+        """Before a rendering, in which the tracks `found` are covered, too."""
+        chunk = self._chunk
+        every = (*self._linked.tracks, *found)
+        self._tracks = [t for t in every if t.frames[0] < chunk.stop and t.frames[-1] >= chunk.start]
+        self._index.clear()
+        self._file.seek(0)
+        self._file.truncate()
+
+    def note(self, pictures: Sequence[Picture]) -> None:
+        """Takes the next pictures, as they were decoded."""
+        for picture in pictures:
+            if self._looked_at(picture.number) and picture.number not in self._seen:
+                # A new finder each time, so that what is seen in a picture depends on nothing else.
+                finder = FaceFinder(self._detector, self._layout, self._device, _LOOKS)
+                self._seen[picture.number] = finder.find([picture], [True])[0]
+            places = tuple(self._places(picture.number))
+            luma = picture.planes[0]
+            parts = [luma[self._grid], *(luma[p.patch.rows, p.patch.columns] for p in places)]
+            self._file.write(torch.cat([part.reshape(-1) for part in parts]).cpu().numpy().tobytes())
+            self._index.append((picture.number, places))
+
+    def pages(self) -> Iterator[Page]:
+        """One for each frame of the chunk. Raises VerifyError when not all frames were noted."""
+        if [frame for frame, _ in self._index] != list(range(self._chunk.start, self._chunk.stop)):
+            what = f"chunk {self._chunk.index} was not seen as a whole before it was painted"
+            raise VerifyError(what, f"{len(self._index)} frames were", "render it again")
+        self._file.seek(0)
+        points = (_count(self._grid[0]), _count(self._grid[1]))
+        for frame, places in self._index:
+            parts = tuple(self._read(shape) for shape in (points, *(p.patch.shape for p in places)))
+            yield Page(frame, places, *self._grid, parts[0], parts[1:])
+
+    def _read(self, shape: tuple[int, int]) -> Samples:
+        kind = np.dtype(self._kind)
+        samples: Samples = np.frombuffer(self._file.read(shape[0] * shape[1] * kind.itemsize), kind).reshape(shape)
+        return samples
+
+    def _looked_at(self, frame: int) -> bool:
+        return (frame - self._chunk.start) % STRIDE == 0 or frame == self._chunk.stop - 1
+
+    def _places(self, frame: int) -> Iterator[Place]:
+        """Tracked faces of any size that count, and what the detector saw besides."""
+        mine = [t.boxes[frame - t.frames[0]] for t in self._tracks if t.frames[0] <= frame <= t.frames[-1]]
+        boxes = [(box, 1.0, True) for box in mine]
+        if frame in self._seen:
+            boxes += [(box, score, False) for box, score in faces(self._seen[frame], mine)]
+        for box, score, tracked in boxes:
+            patch = Patch.of(box, self._layout.width, self._layout.height)
+            if patch is not None and min(box[2:] - box[:2]) >= _SMALLEST:
+                yield Place(box, score, tracked, patch)
+
+
+def faces(seen: Detections, heads: Sequence[Floats]) -> list[tuple[Floats, float]]:
+    """Boxes and scores of those that may be faces, and aren't a part of one of the heads."""
+    rows = [r for r in np.flatnonzero(seen.scores >= LIKELY) if not _of_a_head(seen.boxes[r], seen.scores[r], heads)]
+    return [(seen.boxes[r], float(seen.scores[r])) for r in rows]
+
+
+def _of_a_head(box: Floats, score: float, heads: Sequence[Floats]) -> bool:
+    """Whether a box is a small part of a tracked head: ears and curls look like faces to a detector that sees nothing
+    else. The face itself is judged by its own box."""
+    middle, size = (box[:2] + box[2:]) / 2, float(np.max(box[2:] - box[:2]))
+    for head in heads:
+        grow = (head[2:] - head[:2]) * _HEAD
+        if size < (_PART_SURE if score >= SURE else _PART) * float(np.max(head[2:] - head[:2])) and bool(
+            (middle >= head[:2] - grow).all() and (middle <= head[2:] + grow).all()
+        ):
+            return True
+    return False

@@ -1,0 +1,124 @@
+"""What is noted of the source is what the source was, however it is stored and wherever it lies."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import witness
+from pipeline.chunk import Chunk
+from pipeline.detections import Detections, nothing
+from pipeline.errors import VerifyError
+from pipeline.link import Linked
+from pipeline.picture import Picture, PixelLayout
+from pipeline.track import Track, Treatment
+from pipeline.witness import STRIDE, Witness
+
+CPU = torch.device("cpu")
+CHUNK = Chunk(1, 100, 140, 100, 140, "")
+WIDTH, HEIGHT = 400, 300
+
+
+class Sees:
+    """A detector that always sees one face, and counts."""
+
+    def __init__(self, score: float = 0.9) -> None:
+        self.looks, self.score = 0, score
+
+    def detect(self, image: torch.Tensor) -> Detections:
+        return self.detect_batch(image[None])[0]
+
+    def detect_batch(self, images: torch.Tensor) -> list[Detections]:
+        self.looks += len(images)
+        found = nothing()
+        box = np.array([[300, 200, 340, 250]], np.float32)
+        return [Detections(box, np.array([self.score], np.float32), np.resize(found.points, (1, 5, 2))) for _ in images]
+
+
+def layout(depth: int = 8) -> PixelLayout:
+    return PixelLayout(WIDTH, HEIGHT, depth, 1, 1, "bt709", False)
+
+
+def picture(number: int, depth: int = 8) -> Picture:
+    generator = torch.Generator().manual_seed(number)
+    kind = torch.uint8 if depth == 8 else torch.int16
+    sizes = ((HEIGHT, WIDTH), (HEIGHT // 2, WIDTH // 2), (HEIGHT // 2, WIDTH // 2))
+    planes = [torch.randint(0, 2**depth, size, generator=generator).to(kind) for size in sizes]
+    return Picture(number, number, (planes[0], planes[1], planes[2]), layout(depth))
+
+
+def track(number: int, box: tuple[float, ...], frames: range) -> Track:
+    n = len(frames)
+    boxes, nothing = np.tile(np.array(box, np.float32), (n, 1)), np.full((n, 2), -1, np.int32)
+    return Track(number, -1, np.array(frames, np.int32), boxes, nothing, np.full(n, Treatment.REPLACE, np.uint8))
+
+
+LINKED = Linked((track(0, (20, 30, 160, 240), range(90, 120)), track(1, (10, 10, 16, 16), range(200))), ())
+
+
+def noted(book: Witness, depth: int = 8) -> None:
+    for number in range(CHUNK.start, CHUNK.stop):
+        shown = picture(number, depth)
+        book.note([shown])
+        shown.planes[0].zero_()  # painted over
+
+
+@pytest.mark.parametrize("memory", [1000, 1 << 30])
+@pytest.mark.parametrize("depth", [8, 10])
+def test_notes_are_the_source_before_it_was_painted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int, depth: int
+) -> None:
+    monkeypatch.setattr(witness, "_IN_MEMORY", memory)
+    with Witness(layout(depth), CHUNK, LINKED, Sees(), CPU, tmp_path) as book:
+        for _ in range(2):
+            book.begin()
+            noted(book, depth)
+            pages = list(book.pages())
+            assert [page.frame for page in pages] == list(range(CHUNK.start, CHUNK.stop))
+            for page in pages:
+                luma = picture(page.frame, depth).planes[0].numpy()
+                assert np.array_equal(page.grid, luma[page.rows, page.columns])
+                for place, samples in zip(page.places, page.patches, strict=True):
+                    assert np.array_equal(samples, luma[place.patch.rows, place.patch.columns])
+                assert [p.tracked for p in page.places].count(True) == (page.frame < 120), "the tiny one doesn't count"
+        assert not list(tmp_path.iterdir()), "the file has no name"
+
+
+def test_the_detector_looks_once_at_each_picture_however_often_it_is_rendered(tmp_path: Path) -> None:
+    sees = Sees()
+    with Witness(layout(), CHUNK, LINKED, sees, CPU, tmp_path) as book:
+        for turn in range(2):
+            book.begin([track(7, (300, 200, 340, 250), range(100, 140))] * turn)
+            noted(book)
+            places = {page.frame: page.places for page in book.pages()}
+            looked = [frame for frame, there in places.items() if not all(p.tracked for p in there)]
+            assert looked == [100, 100 + STRIDE, 100 + 2 * STRIDE, 139]
+            assert len(places[130]) == turn
+    assert sees.looks == 4
+
+
+def test_a_part_of_a_tracked_head_and_a_doubtful_sight_are_no_faces(tmp_path: Path) -> None:
+    head = Linked((track(0, (240, 120, 390, 290), range(90, 150)),), ())
+    for linked, score, count in ((LINKED, 0.9, 1), (LINKED, 0.4, 0), (head, 0.6, 0)):
+        with Witness(layout(), CHUNK, linked, Sees(score), CPU, tmp_path) as book:
+            noted(book)
+            last = list(book.pages())[-1]
+            assert sum(not p.tracked for p in last.places) == count
+
+
+def test_a_chunk_that_was_not_seen_as_a_whole_is_not_judged(tmp_path: Path) -> None:
+    with Witness(layout(), CHUNK, LINKED, Sees(), CPU, tmp_path) as book:
+        book.note([picture(number) for number in range(CHUNK.start, CHUNK.stop - 1)])
+        with pytest.raises(VerifyError, match="not seen as a whole"):
+            next(book.pages())
+
+
+def test_notes_of_a_large_picture_are_small() -> None:
+    big = PixelLayout(3840, 2160, 10, 1, 1, "bt2020", False)
+    rows, columns = witness.grid(big)
+    assert len(range(3840)[columns]) * len(range(2160)[rows]) < 50_000
+    assert rows.step % 2 == 1
+    patch = witness.Patch.of(np.array([500, 100, 2000, 2000], np.float32), 3840, 2160)
+    assert patch is not None
+    assert np.prod(patch.shape) < 40_000
