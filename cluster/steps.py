@@ -162,6 +162,7 @@ class PipelineSteps:
             device=device.named(setup.spec.device),
             threads=setup.threads,
             progress=_adding(tick),
+            within=_range(index, setup.spec.start, setup.spec.stop),
         )
         return RenderFacts(
             segment=segment.path.name,

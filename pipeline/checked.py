@@ -18,8 +18,6 @@ from pipeline.render import RenderCounts, render
 from pipeline.track import Track
 from pipeline.witness import Witness
 
-_ROUNDS = 2  # a second rendering covers what the first left; what that leaves is no matter of covering
-
 
 def render_checked(
     info: VideoInfo,
@@ -36,24 +34,29 @@ def render_checked(
     threads: int = 1,
     style: Style = "mosaic",
     progress: Callable[[int], None] | None = None,
+    within: tuple[int, int] | None = None,
 ) -> tuple[Segment, RenderCounts, tuple[gate.GateFinding, ...]]:
     """The segment, what was done, and what the gate found in the first round and had covered in the second. `detector`
-    must not be the one that `analyse` used. `progress` counts the first round only. Raises LeakError when the second
-    round fails, too: then nothing may be released."""
-    found: tuple[Track, ...] = ()
-    first: tuple[gate.GateFinding, ...] = ()
-    with Witness(info.layout, chunk, linked, detector, device, target.parent) as witness:
-        for turn in range(_ROUNDS):
-            witness.begin(found)
-            segment, counts = render(
-                info, index, chunk, analysis, linked, model, settings, target, device=device, threads=threads,
-                style=style, found=found, progress=progress if turn == 0 else None, verify=False, witness=witness,
-            )  # fmt: skip
-            findings = gate.check(info, index, chunk, segment, witness, threads=threads)
-            if not findings:
-                return segment, counts, first
-            first = findings if turn == 0 else first
-            found = gate.covers(findings, linked, index)
+    must not be the one that `analyse` used. `progress` counts the first round only. `within`: the frames of the
+    job, if not all. Raises LeakError when the second round fails, too: then nothing may be released."""
+
+    def once(witness: Witness, found: tuple[Track, ...]) -> tuple[Segment, RenderCounts, tuple[gate.GateFinding, ...]]:
+        witness.begin(found)
+        segment, counts = render(
+            info, index, chunk, analysis, linked, model, settings, target, device=device, threads=threads, style=style,
+            found=found, progress=None if found else progress, verify=False, witness=witness,
+        )  # fmt: skip
+        return segment, counts, gate.check(info, index, chunk, segment, witness, threads=threads)
+
+    with Witness(info.layout, index, chunk, linked, detector, device, target.parent, within) as witness:
+        segment, counts, findings = once(witness, ())
+        found = gate.covers(findings, linked, index, chunk)
+        if not found:
+            return segment, counts, ()
+        # A second rendering covers what the first left. What that leaves is no matter of covering.
+        segment, counts, left = once(witness, found)
+        if not gate.inside(chunk, left):
+            return segment, counts, gate.inside(chunk, findings)
     target.unlink(missing_ok=True)
-    gate.refuse(findings)
+    gate.refuse(gate.inside(chunk, left))
     raise AssertionError("unreachable: there were findings")

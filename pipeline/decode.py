@@ -22,10 +22,13 @@ def read(
     start: int,
     stop: int,
     *,
+    lead: int = 0,
     threads: int = 1,
     device: torch.device = _CPU,
 ) -> Iterator[Picture]:
-    """The frames [start, stop), each checked against the index. Planes are writable and belong to the caller.
+    """The frames [start, stop), each checked against the index, and up to `lead` frames before them: these are mostly
+    decoded anyway, where asking for an earlier start would decode from a keyframe further back. Planes are writable and
+    belong to the caller.
 
     Decoding begins one keyframe before the one that would do, since seeking goes by decoding time; where that doesn't
     lead to the very frames of the index, it begins at the start of the film. Raises VerifyError when even so a frame is
@@ -33,9 +36,9 @@ def read(
     """
     if not 0 <= start <= stop <= len(index):
         raise ValueError(f"frames [{start}, {stop}) are not in a film of {len(index)} frames")
-    number = start
-    for key in _begin(index, start) if stop > start else ():
-        for decoded_frame, corrupt in _frames(info, index, key, start, threads):
+    number = first = max(0, start - lead)
+    for key in _begin(index, start, first) if stop > start else ():
+        for decoded_frame, corrupt in _frames(info, index, key, first, threads):
             _check(decoded_frame, index, number, info.path)
             frame = planes.writable(decoded_frame, info.layout)
             parts = planes.of_frame(frame)
@@ -46,19 +49,19 @@ def read(
             number += 1
             if number == stop:
                 return
-        if number > start:
+        if number > first:
             break
-    if number < stop:
+    if number < stop and stop > start:
         what = f"{info.path} ends too early"
         raise VerifyError(
             what, f"frame {number} of {stop} is missing", "has the file changed? run the index step again"
         )
 
 
-def _begin(index: FrameIndex, start: int) -> Iterator[int]:
-    """Keyframes from which to try, the likeliest first; 0 is the start of the film."""
-    keys = np.flatnonzero(index.keys[: start + 1])
-    yield from (int(key) for key in keys[-2:-4:-1] if key > 0)
+def _begin(index: FrameIndex, start: int, first: int) -> Iterator[int]:
+    """Keyframes at or before `first` from which to try, the likeliest first; 0 is the start of the film."""
+    keys = np.flatnonzero(index.keys[: start + 1])[:-1]
+    yield from (int(key) for key in keys[keys <= first][:-3:-1] if key > 0)
     yield 0
 
 

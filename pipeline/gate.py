@@ -7,7 +7,7 @@ keeps the output from being released. What the source shows is noted while the c
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import av
 import numpy as np
@@ -22,9 +22,9 @@ from pipeline.link import Linked
 from pipeline.picture import PixelLayout
 from pipeline.reading import decoded, open_input, video_stream
 from pipeline.track import Floats, Track, Treatment, between, overlap
-from pipeline.witness import STRIDE, SURE, Page, Samples, Witness
+from pipeline.treat import runs
+from pipeline.witness import HOLD, STRIDE, SURE, Page, Samples, Witness, boxes_at, in_place
 
-HOLD = 17  # frames that a finding is covered before and after
 _LEAST = 1.5  # levels of 255 that a face must differ by at least
 _NOISE = 3.5  # and how many times the difference that encoding makes elsewhere in the picture
 _SHARE = 0.2  # and by what share of the face's own contrast; encoding alone: 0.05 to 0.3, replacing: 0.4 to 1.3
@@ -40,7 +40,7 @@ class GateFinding:
     chunk: int
     frame: int
     box: tuple[float, float, float, float]  # xyxy px
-    why: str  # "unchanged track" or "unchanged face"
+    why: str  # "unchanged track", "unchanged face", or "face beyond the border"
     score: float  # of the independent detector; 1 for a track
 
 
@@ -67,8 +67,10 @@ class Change:
 def check(
     info: VideoInfo, index: FrameIndex, chunk: Chunk, segment: Segment, witness: Witness, *, threads: int = 1
 ) -> tuple[GateFinding, ...]:
-    """What may still show in the chunk's segment; `witness` has noted the chunk's pictures. Decodes the segment, and
-    raises VerifyError unless it holds exactly the chunk's frames, whole and in time."""
+    """What may still show in the chunk's segment, and faces beyond its borders that are followed by no track: the
+    chunk that they are in finds and counts them, but their covers reach into this one. `witness` has noted the chunk's
+    pictures. Decodes the segment, and raises VerifyError unless it holds exactly the chunk's frames, whole and in time.
+    """
     findings, unsure = list[GateFinding](), list[GateFinding]()
     for page, after in _side_by_side(info, index, chunk, segment, witness, threads):
         noise = _noise(page, after, info.layout.depth)
@@ -80,6 +82,9 @@ def check(
             why = "unchanged track" if place.tracked else "unchanged face"
             finding = GateFinding(chunk.index, page.frame, _numbers(place.box), why, place.score)
             (findings if place.score >= SURE else unsure).append(finding)
+    for sight in witness.beyond():
+        finding = GateFinding(chunk.index, sight.frame, _numbers(sight.box), "face beyond the border", sight.score)
+        (findings if sight.score >= SURE else unsure).append(finding)
     return tuple(sorted([*findings, *_confirmed(unsure, findings)], key=lambda f: (f.frame, f.box)))
 
 
@@ -169,9 +174,15 @@ def _luma(frame: av.VideoFrame, size: PixelLayout, chunk: Chunk) -> Luma:
     return Luma(luma[: size.height, : size.width], layout.depth)
 
 
-def covers(findings: Sequence[GateFinding], linked: Linked, index: FrameIndex) -> tuple[Track, ...]:
-    """Findings as tracks of covers, held HOLD frames on both sides within the shot. They may reach into the chunks
-    beside, which are judged by their own looks: `render_checked` draws them in the findings' chunk only."""
+def inside(chunk: Chunk, findings: Sequence[GateFinding]) -> tuple[GateFinding, ...]:
+    """Those in the chunk's own frames."""
+    return tuple(f for f in findings if chunk.start <= f.frame < chunk.stop)
+
+
+def covers(findings: Sequence[GateFinding], linked: Linked, index: FrameIndex, chunk: Chunk) -> tuple[Track, ...]:
+    """Findings as tracks of covers, held HOLD frames on both sides within the shot; those that reach into the chunk.
+    What was found beyond its borders only is not held over faces that are followed here: they are replaced or covered
+    already."""
     groups = list[list[GateFinding]]()
     for finding in sorted(findings, key=lambda f: f.frame):
         near = [
@@ -185,11 +196,35 @@ def covers(findings: Sequence[GateFinding], linked: Linked, index: FrameIndex) -
             near[-1].append(finding)
         else:
             groups.append([finding])
+    made = list[Track]()
+    for group in groups:
+        cover = _cover(group, index)
+        made += [cover] if inside(chunk, group) else _left(cover, linked, chunk)
     first = 1 + max((t.id for t in linked.tracks), default=-1)
-    return tuple(_cover(first + i, group, index) for i, group in enumerate(groups))
+    return tuple(replace(cover, id=first + i) for i, cover in enumerate(made))
 
 
-def _cover(number: int, group: Sequence[GateFinding], index: FrameIndex) -> Track:
+def _left(cover: Track, linked: Linked, chunk: Chunk) -> list[Track]:
+    """What remains of a cover in the chunk where no tracked face is in its place."""
+    wanted = np.array(
+        [
+            chunk.start <= frame < chunk.stop and not in_place(box, boxes_at(linked.tracks, int(frame)))
+            for frame, box in zip(cover.frames, cover.boxes, strict=True)
+        ]
+    )
+    return [
+        replace(
+            cover,
+            frames=cover.frames[a:b],
+            boxes=cover.boxes[a:b],
+            tracklet_of=cover.tracklet_of[a:b],
+            treatment=cover.treatment[a:b],
+        )
+        for a, b in runs(wanted)
+    ]
+
+
+def _cover(group: Sequence[GateFinding], index: FrameIndex) -> Track:
     by_frame = dict[int, Floats]()
     for finding in group:
         box = np.array(finding.box, np.float32)
@@ -207,7 +242,7 @@ def _cover(number: int, group: Sequence[GateFinding], index: FrameIndex) -> Trac
         if b is not None and b - a > 1:
             boxes[a - start + 1 : b - start] = between(by_frame[a], by_frame[b], b - a - 1)
     nothing = np.full((len(frames), 2), -1, np.int32)
-    return Track(number, -1, frames, boxes, nothing, np.full(len(frames), Treatment.COVER_GATE, np.uint8))
+    return Track(-1, -1, frames, boxes, nothing, np.full(len(frames), Treatment.COVER_GATE, np.uint8))
 
 
 def refuse(findings: Sequence[GateFinding]) -> None:

@@ -44,16 +44,17 @@ def render(
     witness: Witness | None = None,
 ) -> tuple[Segment, RenderCounts]:
     """Writes the chunk to `target`. `found` are what the leak gate added. `witness`, which must have begun, notes every
-    picture before it is painted. Without `verify` the segment isn't decoded again: for a caller who passes it to the
-    gate, which checks the same. Raises VerifyError, OutputError."""
+    picture before it is painted, and sees some before and after the chunk. Without `verify` the segment isn't decoded
+    again: for a caller who passes it to the gate, which checks the same. Raises VerifyError, OutputError."""
     drawing, encoding = Clock(), Clock()
     painter = Painter(chunk, analysis, linked, found, replacer or Replacer(model, device), style, device)
     drawing.lap("smooth")
-    pictures = read(info, index, chunk.start, chunk.stop, threads=threads, device=device)
+    start, stop = witness.span if witness is not None else (chunk.start, chunk.stop)
+    pictures = read(info, index, chunk.start, stop, lead=chunk.start - start, threads=threads, device=device)
     size = batch_size(info.layout)
     with (
         SegmentWriter(target, info, settings, threads, chunk.index) as writer,
-        closing(ahead(_drawn(pictures, size, painter, drawing, witness), size)) as drawn,
+        closing(ahead(_drawn(pictures, size, chunk, painter, drawing, witness), size)) as drawn,
     ):
         for picture in drawn:
             encoding.lap("wait")
@@ -70,7 +71,7 @@ def render(
 
 
 def _drawn(
-    pictures: Iterator[Picture], size: int, painter: Painter, clock: Clock, witness: Witness | None
+    pictures: Iterator[Picture], size: int, chunk: Chunk, painter: Painter, clock: Clock, witness: Witness | None
 ) -> Iterator[Picture]:
     """Decoding and drawing, in a thread of their own; the encoder works in the caller's."""
     for batch in batches(pictures, size):
@@ -78,7 +79,8 @@ def _drawn(
         if witness is not None:
             witness.note(batch)
             clock.lap("look")
-        painter.draw(batch)
+        mine = [picture for picture in batch if chunk.start <= picture.number < chunk.stop]
+        painter.draw(mine)
         clock.lap("draw")
-        yield from batch
+        yield from mine
         clock.lap("full")

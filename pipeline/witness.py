@@ -22,14 +22,17 @@ from pipeline.chunk import Chunk
 from pipeline.detect import Detector, FaceFinder, Looks
 from pipeline.detections import Detections
 from pipeline.errors import VerifyError
+from pipeline.facts import FrameIndex
 from pipeline.link import Linked
 from pipeline.picture import Picture, PixelLayout
 from pipeline.track import Floats, Track
 
 STRIDE = 16  # frames from one look of the detector to the next
+HOLD = 17  # frames that what it finds is covered before and after
 SURE, LIKELY = 0.75, 0.5  # a face of this score is one; of this score, when it is found again at the next look
 _SMALLEST = 8.0  # px of a face's shorter side; below, there is nothing to recognise
 _HEAD = 0.35  # of a face's box, on each side of it: the head
+_SAME, _WITHIN, _RATIO = 0.3, 0.5, 0.4  # IoU; share of the smaller box; smaller side by larger side
 _PART, _PART_SURE = 0.4, 0.28  # of a face's size; what is smaller and on its head is a part of it, the sure ones too
 # One look: the detector makes smaller pictures of it by itself. Nothing is known from the look before.
 _LOOKS = Looks(full=1280, scan=1280, every=1)
@@ -109,17 +112,44 @@ class Page:
     patches: tuple[Samples, ...]  # of each place
 
 
+def looks(index: FrameIndex, chunk: Chunk, within: tuple[int, int]) -> frozenset[int]:
+    """The frames to look at: every STRIDE-th of the film, and the first and the last of each shot. Those of the chunk,
+    and those around it whose covers reach into it: so neighbours see the same. `within`: the frames of the job."""
+    start = max([within[0], chunk.start - HOLD, *(cut for cut in index.cuts if cut <= chunk.start)])
+    stop = min([within[1], chunk.stop + HOLD, *(cut for cut in index.cuts if cut >= chunk.stop)])
+    ends = {within[0], within[1] - 1, *index.cuts, *(cut - 1 for cut in index.cuts)}
+    return frozenset(frame for frame in range(start, stop) if frame % STRIDE == 0 or frame in ends)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A face in a picture of a neighbouring chunk."""
+
+    frame: int
+    box: Floats  # (4,) xyxy px
+    score: float
+
+
 class Witness:
     """Notes of one chunk. As a context manager it throws them away at the end.
 
     For each rendering: `begin`, `note` all pictures of `span` in order, and then read the `pages`."""
 
     def __init__(
-        self, layout: PixelLayout, chunk: Chunk, linked: Linked, detector: Detector, device: torch.device, folder: Path
+        self,
+        layout: PixelLayout,
+        index: FrameIndex,
+        chunk: Chunk,
+        linked: Linked,
+        detector: Detector,
+        device: torch.device,
+        folder: Path,
+        within: tuple[int, int] | None = None,
     ) -> None:
         """`detector` must not be the one that the pipeline found faces with; `folder` is for notes that memory shall
-        not hold."""
+        not hold. `within`: the frames [first, last) of the job, if not all."""
         self._layout, self._chunk, self._detector, self._device = layout, chunk, detector, device
+        self._looks = looks(index, chunk, within or (0, len(index)))
         self._linked, self._tracks = linked, list[Track]()
         self._grid = grid(layout)
         self._kind = np.uint8 if layout.depth == 8 else np.int16
@@ -139,19 +169,28 @@ class Witness:
     def begin(self, found: Sequence[Track] = ()) -> None:
         """Before a rendering, in which the tracks `found` are covered, too."""
         chunk = self._chunk
+        start, stop = min([chunk.start, *self._looks]), max([chunk.stop, *(frame + 1 for frame in self._looks)])
         every = (*self._linked.tracks, *found)
-        self._tracks = [t for t in every if t.frames[0] < chunk.stop and t.frames[-1] >= chunk.start]
+        self._tracks = [t for t in every if t.frames[0] < stop and t.frames[-1] >= start]
         self._index.clear()
         self._file.seek(0)
         self._file.truncate()
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """The frames [start, stop) to be noted now: the chunk's, and as far as there is still something to look at."""
+        left = self._looks - self._seen.keys()
+        return min([self._chunk.start, *left]), max([self._chunk.stop, *(frame + 1 for frame in left)])
+
     def note(self, pictures: Sequence[Picture]) -> None:
         """Takes the next pictures, as they were decoded."""
         for picture in pictures:
-            if self._looked_at(picture.number) and picture.number not in self._seen:
+            if picture.number in self._looks and picture.number not in self._seen:
                 # A new finder each time, so that what is seen in a picture depends on nothing else.
                 finder = FaceFinder(self._detector, self._layout, self._device, _LOOKS)
                 self._seen[picture.number] = finder.find([picture], [True])[0]
+            if not self._chunk.start <= picture.number < self._chunk.stop:
+                continue
             places = tuple(self._places(picture.number))
             luma = picture.planes[0]
             parts = [luma[self._grid], *(luma[p.patch.rows, p.patch.columns] for p in places)]
@@ -174,12 +213,22 @@ class Witness:
         samples: Samples = np.frombuffer(self._file.read(shape[0] * shape[1] * kind.itemsize), kind).reshape(shape)
         return samples
 
-    def _looked_at(self, frame: int) -> bool:
-        return (frame - self._chunk.start) % STRIDE == 0 or frame == self._chunk.stop - 1
+    def beyond(self) -> list[Sight]:
+        """Faces seen around the chunk where no track is. Those in a tracked face's place are replaced or covered by the
+        chunk that they are in."""
+        sights = list[Sight]()
+        for frame in sorted(self._seen):
+            if self._chunk.start <= frame < self._chunk.stop:
+                continue
+            mine = boxes_at(self._tracks, frame)
+            for box, score in faces(self._seen[frame], mine):
+                if min(box[2:] - box[:2]) >= _SMALLEST and not in_place(box, mine):
+                    sights.append(Sight(frame, box, score))
+        return sights
 
     def _places(self, frame: int) -> Iterator[Place]:
         """Tracked faces of any size that count, and what the detector saw besides."""
-        mine = [t.boxes[frame - t.frames[0]] for t in self._tracks if t.frames[0] <= frame <= t.frames[-1]]
+        mine = boxes_at(self._tracks, frame)
         boxes = [(box, 1.0, True) for box in mine]
         if frame in self._seen:
             boxes += [(box, score, False) for box, score in faces(self._seen[frame], mine)]
@@ -187,6 +236,22 @@ class Witness:
             patch = Patch.of(box, self._layout.width, self._layout.height)
             if patch is not None and min(box[2:] - box[:2]) >= _SMALLEST:
                 yield Place(box, score, tracked, patch)
+
+
+def boxes_at(tracks: Sequence[Track], frame: int) -> list[Floats]:
+    """Boxes (4,) of those tracks that have one on this frame."""
+    return [t.boxes[frame - t.frames[0]] for t in tracks if t.frames[0] <= frame <= t.frames[-1]]
+
+
+def in_place(box: Floats, others: Sequence[Floats]) -> bool:
+    """Whether a box is about where one of the others is. Detectors draw them larger or smaller around one face."""
+    for other in others:
+        low, high = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
+        shared = float(np.prod(np.clip(high - low, 0, None)))
+        small, large = sorted((float(np.prod(box[2:] - box[:2])), float(np.prod(other[2:] - other[:2]))))
+        if shared >= _SAME * (small + large - shared) or (shared >= _WITHIN * small and small >= _RATIO**2 * large):
+            return True
+    return False
 
 
 def faces(seen: Detections, heads: Sequence[Floats]) -> list[tuple[Floats, float]]:

@@ -154,6 +154,26 @@ def test_long_gop_is_split_and_read_exactly(tmp_path: Path) -> None:
         assert seen == list(range(chunk.start, chunk.stop))
 
 
+@pytest.mark.parametrize(
+    "film",
+    [
+        Film(frames=60, gop=1, b_frames=0),
+        Film(frames=60, gop=8, open_gop=True, b_frames=3),
+        Film(frames=60, gop=250),
+        Film("ts", frames=60, gop=20, open_gop=True, b_frames=3),
+        Film("mkv", "hevc", frames=60, gop=24),
+    ],
+    ids=lambda film: f"{film.container}-{film.gop}",
+)
+def test_frames_before_a_start_are_read_exactly(tmp_path: Path, film: Film) -> None:
+    info = video.ingest(make(film, tmp_path / f"film.{film.container}"), tmp_path / "work")
+    index = video.index(info)
+    for start, lead in ((0, 5), (3, 17), (8, 8), (24, 17), (25, 1), (31, 17), (48, 17), (59, 0)):
+        seen = [read_stamp(p.planes[0]) for p in read(info, index, start, start + 1, lead=lead)]
+        assert seen == list(range(max(0, start - lead), start + 1))
+    assert list(read(info, index, 9, 9, lead=5)) == []
+
+
 def test_broadcast_clock_that_overflows(tmp_path: Path) -> None:
     plain, source = make(Film(frames=60, gop=20), tmp_path / "plain.mp4"), tmp_path / "film.ts"
     ffmpeg("-i", plain, "-c", "copy", "-output_ts_offset", "95441.5", source)  # 2 ** 33 / 90000 s is 95443.7

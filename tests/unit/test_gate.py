@@ -1,22 +1,24 @@
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-from facefilm import CPU, FRAMES, Seen, face_box, make, see
+from facefilm import CPU, FRAMES, SIDE, Seen, face_box, make, see
 
 from pipeline import gate, identity
 from pipeline.analyse import Eyes
 from pipeline.checked import render_checked
 from pipeline.decode import read
+from pipeline.draw import Painter
 from pipeline.encode import EncoderSettings, Segment, SegmentWriter
 from pipeline.errors import LeakError, VerifyError
 from pipeline.link import Linked
 from pipeline.models.blazeface import BlazeFace
 from pipeline.render import render
 from pipeline.track import Track, Treatment
-from pipeline.witness import STRIDE, Patch, Witness
+from pipeline.witness import HOLD, STRIDE, Patch, Witness
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def look(
     seen: Seen, segment: Segment, linked: Linked, other: BlazeFace, found: Sequence[Track] = ()
 ) -> tuple[gate.GateFinding, ...]:
     chunk = seen.chunks[0]
-    with Witness(seen.info.layout, chunk, linked, other, CPU, segment.path.parent) as witness:
+    with Witness(seen.info.layout, seen.index, chunk, linked, other, CPU, segment.path.parent) as witness:
         witness.begin(found)
         for picture in read(seen.info, seen.index, chunk.start, chunk.stop):
             witness.note([picture])
@@ -74,7 +76,7 @@ def test_a_missed_face_is_covered_in_the_second_round(seen: Seen, other: BlazeFa
     findings = look(seen, attempt(nothing), nothing, other)
     with pytest.raises(LeakError, match="may still show a face"):
         gate.refuse(findings)
-    covers = gate.covers(findings, nothing, seen.index)
+    covers = gate.covers(findings, nothing, seen.index, seen.chunks[0])
     assert {int(f) for t in covers for f in t.frames} == set(range(FRAMES))
     gate.refuse(look(seen, attempt(nothing, *covers), nothing, other, covers))
 
@@ -82,8 +84,8 @@ def test_a_missed_face_is_covered_in_the_second_round(seen: Seen, other: BlazeFa
 def test_covers_hold_and_stop_at_cuts(seen: Seen) -> None:
     box = tuple(float(v) for v in face_box(12))
     findings = [gate.GateFinding(0, f, box, "unchanged face", 0.9) for f in (12, 14)]  # type: ignore[arg-type]
-    (track,) = gate.covers(findings, seen.linked, seen.index)
-    assert (track.frames[0], track.frames[-1]) == (max(0, 12 - gate.HOLD), min(FRAMES - 1, 14 + gate.HOLD))
+    (track,) = gate.covers(findings, seen.linked, seen.index, seen.chunks[0])
+    assert (track.frames[0], track.frames[-1]) == (max(0, 12 - HOLD), min(FRAMES - 1, 14 + HOLD))
     assert (track.treatment == Treatment.COVER_GATE).all()
     assert track.id not in {t.id for t in seen.linked.tracks}
 
@@ -150,6 +152,73 @@ def test_rendering_goes_on_until_the_gate_is_content(seen: Seen, other: BlazeFac
 
     assert run(seen.linked, other) == 0
     assert run(Linked((), ()), other) > 0
+
+
+LATE, LONG = 22, 44  # the face grows from here on; frame 32 is the first with a look at which it is large
+
+
+@pytest.fixture(scope="module")
+def late(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    folder = tmp_path_factory.mktemp("late")
+
+    def faces(number: int) -> list[tuple[int, int, int]]:
+        return [(60, 40, min(SIDE, 14 * (number - LATE)))] if number > LATE else []
+
+    film = make(folder / "film.mp4", LONG, faces)
+    both = see(film, folder / "work", Eyes.load(CPU, 1), target=Fraction(LATE, 25))
+    assert 32 - HOLD + 5 < both.chunks[1].start < 30
+    assert (len(both.chunks), both.index.cuts) == (2, ())
+    return both
+
+
+def painted(late: Seen, linked: Linked, other: BlazeFace, path: Path) -> tuple[list[set[int]], list[int]]:
+    """Frames that are covered because of the gate, and how many findings there are, by chunk."""
+    frames, counts = list[set[int]](), list[int]()
+    for chunk, analysis in zip(late.chunks, late.analyses, strict=True):
+        with pytest.MonkeyPatch.context() as patch:
+            drawn = set[int]()
+            own = Painter._cover
+
+            def cover(self, picture, plan, why, *rest):  # type: ignore[no-untyped-def]
+                if why == Treatment.COVER_GATE:
+                    drawn.add(picture.number)  # noqa: B023 used before the next turn
+                own(self, picture, plan, why, *rest)  # noqa: B023
+
+            patch.setattr(Painter, "_cover", cover)
+            _, _, findings = render_checked(
+                late.info, late.index, chunk, analysis, linked, identity.load(),
+                EncoderSettings.for_source(late.info), path, detector=other, device=CPU,
+            )  # fmt: skip
+        frames.append(drawn)
+        counts.append(len(findings))
+    return frames, counts
+
+
+def test_a_cover_reaches_over_the_border_of_its_chunk(late: Seen, other: BlazeFace, tmp_path: Path) -> None:
+    frames, counts = painted(late, Linked((), ()), other, tmp_path / "0.nut")
+    border = late.chunks[1].start
+    assert frames == [set(range(32 - HOLD, border)), set(range(border, LONG))]
+    assert counts[0] == 0, "what is found in another chunk is counted there"
+    assert counts[1] > 0
+
+
+def test_no_cover_reaches_over_a_border_from_a_face_that_is_replaced(
+    late: Seen, other: BlazeFace, tmp_path: Path
+) -> None:
+    assert painted(late, late.linked, other, tmp_path / "0.nut") == ([set(), set()], [0, 0])
+
+
+def test_a_cover_that_reaches_over_a_border_spares_faces_that_are_followed(seen: Seen) -> None:
+    chunk, (track,) = seen.chunks[0], seen.linked.tracks
+    film = replace(seen.index, pts=np.arange(100), keys=np.zeros(100, bool))
+    shown = replace(chunk, stop=20)
+
+    def left(box: np.ndarray) -> set[int]:
+        sight = gate.GateFinding(0, 24, tuple(float(v) for v in box), "face beyond the border", 0.9)  # type: ignore[arg-type]
+        return {int(f) for t in gate.covers([sight], seen.linked, film, shown) for f in t.frames}
+
+    assert left(track.boxes[19]) <= set(range(24 - HOLD, 14)), "where the face has moved away from there"
+    assert left(track.boxes[19] + 500) == set(range(24 - HOLD, 20))
 
 
 def test_a_chunk_that_fails_twice_is_refused(

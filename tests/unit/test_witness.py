@@ -1,5 +1,8 @@
 """What is noted of the source is what the source was, however it is stored and wherever it lies."""
 
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +13,16 @@ from pipeline import witness
 from pipeline.chunk import Chunk
 from pipeline.detections import Detections, nothing
 from pipeline.errors import VerifyError
+from pipeline.facts import FrameIndex
 from pipeline.link import Linked
 from pipeline.picture import Picture, PixelLayout
 from pipeline.track import Track, Treatment
-from pipeline.witness import STRIDE, Witness
+from pipeline.witness import HOLD, STRIDE, Witness, in_place, looks
 
 CPU = torch.device("cpu")
+FILM = FrameIndex(
+    np.arange(200), np.ones(200, np.int64), np.arange(200) % 50 == 0, np.zeros(200, bool), (), 0, Fraction(1, 25)
+)
 CHUNK = Chunk(1, 100, 140, 100, 140, "")
 WIDTH, HEIGHT = 400, 300
 
@@ -58,7 +65,7 @@ LINKED = Linked((track(0, (20, 30, 160, 240), range(90, 120)), track(1, (10, 10,
 
 
 def noted(book: Witness, depth: int = 8) -> None:
-    for number in range(CHUNK.start, CHUNK.stop):
+    for number in range(*book.span):
         shown = picture(number, depth)
         book.note([shown])
         shown.planes[0].zero_()  # painted over
@@ -70,7 +77,7 @@ def test_notes_are_the_source_before_it_was_painted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int, depth: int
 ) -> None:
     monkeypatch.setattr(witness, "_IN_MEMORY", memory)
-    with Witness(layout(depth), CHUNK, LINKED, Sees(), CPU, tmp_path) as book:
+    with Witness(layout(depth), FILM, CHUNK, LINKED, Sees(), CPU, tmp_path) as book:
         for _ in range(2):
             book.begin()
             noted(book, depth)
@@ -87,28 +94,30 @@ def test_notes_are_the_source_before_it_was_painted(
 
 def test_the_detector_looks_once_at_each_picture_however_often_it_is_rendered(tmp_path: Path) -> None:
     sees = Sees()
-    with Witness(layout(), CHUNK, LINKED, sees, CPU, tmp_path) as book:
+    with Witness(layout(), FILM, CHUNK, LINKED, sees, CPU, tmp_path) as book:
         for turn in range(2):
             book.begin([track(7, (300, 200, 340, 250), range(100, 140))] * turn)
+            assert book.span == ((100, 140) if turn else (96, 145))
             noted(book)
             places = {page.frame: page.places for page in book.pages()}
             looked = [frame for frame, there in places.items() if not all(p.tracked for p in there)]
-            assert looked == [100, 100 + STRIDE, 100 + 2 * STRIDE, 139]
+            assert looked == [112, 128]
             assert len(places[130]) == turn
-    assert sees.looks == 4
+    assert sees.looks == 4, "one more on either side"
 
 
 def test_a_part_of_a_tracked_head_and_a_doubtful_sight_are_no_faces(tmp_path: Path) -> None:
     head = Linked((track(0, (240, 120, 390, 290), range(90, 150)),), ())
     for linked, score, count in ((LINKED, 0.9, 1), (LINKED, 0.4, 0), (head, 0.6, 0)):
-        with Witness(layout(), CHUNK, linked, Sees(score), CPU, tmp_path) as book:
+        with Witness(layout(), FILM, CHUNK, linked, Sees(score), CPU, tmp_path) as book:
             noted(book)
-            last = list(book.pages())[-1]
-            assert sum(not p.tracked for p in last.places) == count
+            page = list(book.pages())[128 - CHUNK.start]
+            assert sum(not p.tracked for p in page.places) == count
+            assert len(book.beyond()) == 2 * count
 
 
 def test_a_chunk_that_was_not_seen_as_a_whole_is_not_judged(tmp_path: Path) -> None:
-    with Witness(layout(), CHUNK, LINKED, Sees(), CPU, tmp_path) as book:
+    with Witness(layout(), FILM, CHUNK, LINKED, Sees(), CPU, tmp_path) as book:
         book.note([picture(number) for number in range(CHUNK.start, CHUNK.stop - 1)])
         with pytest.raises(VerifyError, match="not seen as a whole"):
             next(book.pages())
@@ -122,3 +131,27 @@ def test_notes_of_a_large_picture_are_small() -> None:
     patch = witness.Patch.of(np.array([500, 100, 2000, 2000], np.float32), 3840, 2160)
     assert patch is not None
     assert np.prod(patch.shape) < 40_000
+
+
+def test_neighbours_look_at_the_same_frames() -> None:
+    film = replace(FILM, cuts=(40, 90))
+    borders = [3, 33, 40, 45, 88, 100, 150, 190]
+    wide = (3, 190)
+    every = {f for f in range(*wide) if f % STRIDE == 0} | {3, 39, 40, 89, 90, 189}
+    for start, stop in pairwise(borders):
+        mine = looks(film, Chunk(0, start, stop, 0, 0, ""), wide)
+        shot = (max(c for c in (3, *film.cuts) if c <= start), min(c for c in (*film.cuts, 190) if c >= stop))
+        assert mine == {f for f in every if max(shot[0], start - HOLD) <= f < min(shot[1], stop + HOLD)}
+
+
+def test_a_face_in_a_tracked_face_s_place_is_no_other() -> None:
+    face = np.array([100, 100, 150, 170], np.float32)
+    for box, expected in (
+        ((95, 90, 160, 180), True),  # around it
+        ((80, 60, 175, 195), True),  # the whole head
+        ((110, 115, 140, 165), True),  # its inner part
+        ((145, 100, 195, 170), False),  # beside it
+        ((0, 0, 400, 400), False),  # much nearer, before it
+    ):
+        assert in_place(np.array(box, np.float32), [face]) == expected
+    assert not in_place(face, [])
