@@ -15,7 +15,8 @@ class _End:
 
 def ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
     """The same items, made by a thread that is at most `depth` of them ahead. Its exception is raised here, after the
-    items before it. Closing the iterator ends the thread."""
+    items before it. Closing the iterator ends the thread, and closes `items` where that is a generator. Whoever may
+    stop early uses `contextlib.closing`, since an error's traceback keeps the iterator alive."""
     ready: queue.Queue[T | _End] = queue.Queue(depth)
     stop = threading.Event()
 
@@ -36,6 +37,9 @@ def ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
                     return
         except BaseException as raised:  # noqa: BLE001 it is raised again where the items are used
             error = raised
+        finally:
+            if isinstance(items, Generator):
+                items.close()  # here: a generator can't be closed by one thread while another is in it
         offer(_End(error))
 
     thread = threading.Thread(target=work, name="ahead", daemon=True)

@@ -1,4 +1,6 @@
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -164,3 +166,24 @@ def test_ahead_keeps_order_and_raises_where_it_happened() -> None:
     stream = ahead(iter(range(10**9)), 2)
     assert next(stream) == 0
     stream.close()
+
+
+def test_ahead_ends_its_thread_and_closes_what_it_reads() -> None:
+    closed = list[str]()
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(10**9)
+        finally:
+            closed.append(threading.current_thread().name)
+
+    def use() -> None:
+        with closing(ahead(items(), 2)) as stream:
+            for item in stream:
+                if item == 3:
+                    raise RuntimeError("the user of it fails")
+
+    with pytest.raises(RuntimeError, match="fails"):
+        use()
+    assert closed == ["ahead"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
