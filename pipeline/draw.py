@@ -53,8 +53,8 @@ class Plan:
 
 
 def plans(chunk: Chunk, analysis: ChunkAnalysis, linked: Linked, found: Sequence[Track] = ()) -> dict[int, list[Plan]]:
-    """What to do on each frame of the chunk, larger faces last (they are nearer and lie above). `found` are further
-    tracks to cover, as the leak gate gives them. `analysis` must have its meshes."""
+    """What to do on each frame of the chunk, larger faces last (they are nearer and lie above), but for `found`:
+    what the leak gate found is covered last of all. `analysis` must have its meshes."""
     people = {p.id: p for p in linked.people}
     result = dict[int, list[Plan]]()
     for track in (*linked.tracks, *found):
@@ -71,7 +71,7 @@ def plans(chunk: Chunk, analysis: ChunkAnalysis, linked: Linked, found: Sequence
                 treatment = Treatment.COVER_FILLED
             result.setdefault(int(track.frames[k]), []).append(Plan(track.id, track.boxes[k], treatment, mesh, person))
     for todo in result.values():
-        todo.sort(key=lambda p: float(np.prod(p.box[2:] - p.box[:2])))
+        todo.sort(key=lambda p: (p.treatment == Treatment.COVER_GATE, float(np.prod(p.box[2:] - p.box[:2]))))
     return result
 
 
@@ -162,20 +162,23 @@ class Painter:
         return Face(picture, mesh.to(self._device), neutral.to(self._device), self._identities[person.id])
 
     def _cover(self, picture: Picture, plan: Plan, why: Treatment, margin: float = _MARGIN) -> None:
-        cover(picture, grown(plan.box, margin), plan.mesh, self._style, plan.track)
+        # A mosaic keeps what is smooth and strong of a place: half a face in the sun. What the gate found must look
+        # like something else to it afterwards, or the film is lost.
+        style = "solid" if plan.treatment == Treatment.COVER_GATE else self._style
+        cover(picture, grown(plan.box, margin), plan.mesh, style, plan.track)
         self.counts.count(why)
 
     def _damaged(self, picture: Picture, plan: list[Plan]) -> None:
         """Cover the faces of this frame, and wherever a face was or will be nearby: concealment shows old pixels."""
         self.counts.damaged += 1
-        for one in plan:
-            self._cover(picture, one, Treatment.COVER_DAMAGED, _DAMAGED_MARGIN)
         for track in self._tracks:
             near = np.abs(track.frames - picture.number) <= _NEAR
             if near.any():
                 boxes = track.boxes[near]
                 union = np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
                 cover(picture, grown(union, _MARGIN), None, self._style, track.id)
+        for one in plan:
+            self._cover(picture, one, Treatment.COVER_DAMAGED, _DAMAGED_MARGIN)
 
 
 @lru_cache(maxsize=2)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from facefilm import CPU, FRAMES, SIDE, Seen, face_box, make, see
 
 from pipeline import gate, identity
@@ -16,7 +17,9 @@ from pipeline.encode import EncoderSettings, Segment, SegmentWriter
 from pipeline.errors import LeakError, VerifyError
 from pipeline.link import Linked
 from pipeline.models.blazeface import BlazeFace
+from pipeline.picture import Picture, PixelLayout
 from pipeline.render import render
+from pipeline.replace import Replacer
 from pipeline.track import Track, Treatment
 from pipeline.witness import HOLD, STRIDE, Patch, Witness
 
@@ -244,3 +247,32 @@ def test_a_cover_of_the_ground_s_own_brightness_passes_and_an_encoded_face_does_
     assert measure(dim, plain, box, 2.0).enough
     assert not measure(face, face + noise, box, 2.0).enough
     assert not measure(dim, dim + noise / 2, box, 2.0).enough
+
+
+@pytest.mark.parametrize(
+    ("treatment", "damaged"),
+    [(Treatment.COVER_GATE, False), (Treatment.COVER_GATE, True), (Treatment.COVER_FILLED, False)],
+)
+def test_what_the_gate_found_is_covered_so_that_it_passes(seen: Seen, treatment: Treatment, damaged: bool) -> None:
+    """A soft shadow across a dark face, in a film that encoding changes by much: a mosaic keeps too much of it."""
+    layout = PixelLayout(200, 200, 8, 1, 1, "bt709", False)
+    ground = np.broadcast_to(60 + 18 * np.tanh((np.arange(200) - 100) / 20), (200, 200)).round().astype(np.uint8)
+    box, around = np.array([60, 50, 140, 150], np.float32), np.array([20, 10, 180, 190], np.float32)
+    noise = 3.0
+    passed = 0
+    for number in range(12):  # a mosaic's cells are drawn by the track's number
+        chroma = [torch.full((100, 100), 128, dtype=torch.uint8) for _ in range(2)]
+        picture = Picture(0, 0, (torch.from_numpy(ground.copy()), chroma[0], chroma[1]), layout, damaged)
+        nearer = (track_of(50, around, Treatment.COVER_FILLED),) * (treatment == Treatment.COVER_GATE)
+        others, found, model = Linked(nearer, ()), (track_of(number, box, treatment),), identity.load()
+        Painter(seen.chunks[0], seen.analyses[0], others, found, Replacer(model, CPU), "mosaic", CPU).draw([picture])
+        after = picture.planes[0].numpy() + 1.25 * noise * np.random.default_rng(number).standard_normal((200, 200))
+        passed += measure(ground, after, box, noise).enough
+    assert passed == 12 if treatment == Treatment.COVER_GATE else passed < 12
+
+
+def track_of(number: int, box: np.ndarray, treatment: Treatment) -> Track:
+    """On frame 0 only."""
+    return Track(
+        number, -1, np.zeros(1, np.int32), box[None], np.full((1, 2), -1, np.int32), np.full(1, treatment, np.uint8)
+    )
