@@ -319,7 +319,7 @@ def _gate(name: str, threads: int) -> Any:
     """A detector that `analyse` doesn't use."""
     from pipeline.models.blazeface import BlazeFace
 
-    return BlazeFace(device.named(name), threads=threads, finest=2.0)
+    return BlazeFace(device.named(name), threads=threads)
 
 
 @functools.lru_cache(maxsize=1)

@@ -34,8 +34,7 @@ _SMALLEST = 8.0  # px of a face's shorter side; below, there is nothing to recog
 _HEAD = 0.35  # of a face's box, on each side of it: the head
 _SAME, _WITHIN, _RATIO = 0.3, 0.5, 0.4  # IoU; share of the smaller box; smaller side by larger side
 _PART, _PART_SURE = 0.4, 0.28  # of a face's size; what is smaller and on its head is a part of it, the sure ones too
-# One look: the detector makes smaller pictures of it by itself. Nothing is known from the look before.
-_LOOKS = Looks(full=1280, scan=1280, every=1)
+_LARGEST, _SHRINK = 640, 2  # px of a look's longer side at most; it is half the picture's where that is less
 _FINE = 96  # samples, at least, along the shorter side of a face that has as many
 _POINTS = 40_000  # of the grid, about
 _IN_MEMORY = 32 << 20  # bytes of notes
@@ -149,6 +148,9 @@ class Witness:
         """`detector` must not be the one that the pipeline found faces with; `folder` is for notes that memory shall
         not hold. `within`: the frames [first, last) of the job, if not all."""
         self._layout, self._chunk, self._detector, self._device = layout, chunk, detector, device
+        # One look: the detector makes smaller pictures of it by itself.
+        size = min(_LARGEST, max(layout.width, layout.height) // _SHRINK)
+        self._how = Looks(full=size, scan=size, every=1)
         self._looks = looks(index, chunk, within or (0, len(index)))
         self._linked, self._tracks = linked, list[Track]()
         self._grid = grid(layout)
@@ -187,7 +189,7 @@ class Witness:
         for picture in pictures:
             if picture.number in self._looks and picture.number not in self._seen:
                 # A new finder each time, so that what is seen in a picture depends on nothing else.
-                finder = FaceFinder(self._detector, self._layout, self._device, _LOOKS)
+                finder = FaceFinder(self._detector, self._layout, self._device, self._how)
                 self._seen[picture.number] = finder.find([picture], [True])[0]
             if not self._chunk.start <= picture.number < self._chunk.stop:
                 continue

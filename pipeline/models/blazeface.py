@@ -57,13 +57,13 @@ class BlazeFace:
     def _level(self, level: Tensor, across: float, down: float) -> list[Detections]:
         """All tiles of one size."""
         height, width = level.shape[1:]
-        padded = F.pad(level, (0, max(0, SIZE - width), 0, max(0, SIZE - height)))
+        padded = F.pad(level * 2 - 1, (0, max(0, SIZE - width), 0, max(0, SIZE - height)), value=-1.0)
         places = [(x, y) for y in _starts(height) for x in _starts(width)]
         found: list[Detections] = []
         for start in range(0, len(places), BATCH):
             part = places[start : start + BATCH]
             tiles = torch.stack([padded[:, y : y + SIZE, x : x + SIZE] for x, y in part])
-            raw, scores = self._run((tiles * 2 - 1).to(self._device))
+            raw, scores = self._run(tiles.to(self._device))
             for k, (x, y) in enumerate(part):
                 shift = np.array([x * across, y * down])
                 found.append(self._decode(raw[k], scores[k]).moved(np.diag([across, down]), shift))
