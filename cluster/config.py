@@ -39,9 +39,9 @@ class Request:
 
 
 CODECS = ("h264", "hevc", "av1")
-# What a name means: CRF above or below the encoder's own default, and the preset. x264's veryfast takes 21 ms of one
-# core per frame of 1080p, medium 54.
-_QUALITY = {"draft": (7, "superfast"), "good": (0, "veryfast"), "best": (-3, "medium")}
+# What a name means: CRF above or below the encoder's own default, and the preset; None is the one that
+# `EncoderSettings.for_source` finds best for its time.
+_QUALITY = {"draft": (7, "superfast"), "good": (0, None), "best": (-3, "medium")}
 QUALITIES = tuple(_QUALITY)
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 _MOST_CRF = {"h264": 51, "hevc": 51, "av1": 63}
@@ -86,8 +86,8 @@ def encoding(quality: str, codec: str | None, target: Path) -> Encoding:
     most = _MOST_CRF[codec or "h264"]
     if not 1 <= int(match[1]) <= most:
         raise UsageError(f"--quality {quality}: no such CRF", f"{codec or 'the codec'} takes 1 to {most}", "give one")
-    preset = match[2] or _QUALITY["good"][1]
-    if preset not in PRESETS:
+    preset = match[2]
+    if preset is not None and preset not in PRESETS:
         raise UsageError(f"--quality {quality}: no such preset", f"known are {' '.join(PRESETS)}", "choose one of them")
     return Encoding(codec, int(match[1]), 0, preset)
 

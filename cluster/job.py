@@ -62,7 +62,7 @@ class Encoding:
     codec: str | None  # "h264", "hevc" or "av1"; None: H.264, or HEVC where the source needs it
     crf: int | None  # None: the encoder's default here
     crf_offset: int  # added to that default
-    preset: str  # x264's names, for every encoder
+    preset: str | None  # x264's names, for every encoder; None: the default here
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,24 +49,38 @@ def spread(image: Tensor, weight: Tensor, sigma: Tensor) -> Tensor:
 
 
 def match_bands(image: Tensor, like: Tensor, where: Tensor) -> Tensor:
-    """The image (F, 3, H, W), sides multiples of 4, with as much fine detail as `like` has in the region (F, 1, H, W):
+    """Brightness (F, 1, H, W), sides multiples of 4, with as much fine detail as `like` has in the region (F, 1, H, W):
     as sharp, as grainy, as softened by compression. Two bands of a Laplacian pyramid (Burt and Adelson, 1983), each
-    scaled as a whole."""
-    luma = torch.tensor([0.299, 0.587, 0.114], device=image.device)[:, None, None]
-    pair = torch.stack([(image * luma).sum(1), (like * luma).sum(1)], 1)
-    half, region = F.avg_pool2d(pair, 2), F.avg_pool2d(where, 2)
-    fine = pair - _double(half)
-    middle = half - _double(F.avg_pool2d(half, 2))
-    delta = (_gain(fine, where, 0.1, 2.0) - 1) * fine[:, :1]
-    delta += _double((_gain(middle, region, 0.2, 1.5) - 1) * middle[:, :1])
-    return image + delta
+    scaled as a whole; how strong they are is measured on some rows."""
+    pair, region = _some(torch.cat([image, like], 1)), _some(where)
+    fine, middle = _bands(pair)
+    gains = _gain(fine, region, len(image), 0.1, 2.0), _gain(middle, F.avg_pool2d(region, 2), len(image), 0.2, 1.5)
+    fine, middle = _bands(image)
+    return torch.addcmul(image, gains[0] - 1, fine).add_(_double((gains[1] - 1) * middle))
+
+
+def _some(image: Tensor) -> Tensor:
+    """(F, C, H, W) to (F * N, C, 16, W): of a large picture every third strip of 16 rows; a small one as it is."""
+    f, c, h, w = image.shape
+    if h < 96:
+        return image
+    strips = image[:, :, : h // 16 * 16].reshape(f, c, h // 16, 16, w)[:, :, 1::3]
+    return strips.transpose(1, 2).reshape(-1, c, 16, w)
+
+
+def _bands(image: Tensor) -> tuple[Tensor, Tensor]:
+    """The two finest bands (F, C, H, W) and (F, C, H / 2, W / 2)."""
+    half = F.avg_pool2d(image, 2)
+    return image - _double(half), half - _double(F.avg_pool2d(half, 2))
 
 
 def _double(image: Tensor) -> Tensor:
     return F.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def _gain(band: Tensor, where: Tensor, low: float, high: float) -> Tensor:
-    """(F, 1, 1, 1) what the first of two channels must be scaled by to be as strong as the second."""
-    energy = (band.square() * where).mean((2, 3)) / where.mean((2, 3)).clamp_min(1e-6) + 1e-8
+def _gain(band: Tensor, where: Tensor, faces: int, low: float, high: float) -> Tensor:
+    """(F, 1, 1, 1) what the first of two channels must be scaled by to be as strong as the second. `band` and `where`
+    hold as many strips for each of the faces."""
+    energy = (band.square() * where).sum((2, 3)).reshape(faces, -1, 2).sum(1)
+    energy = energy / where.sum((1, 2, 3)).reshape(faces, -1).sum(1).clamp_min(1)[:, None] + 1e-8
     return (energy[:, 1] / energy[:, 0]).sqrt().clamp(low, high)[:, None, None, None]

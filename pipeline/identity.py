@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline import uv
-from pipeline.appearance import SMALL
+from pipeline.appearance import SKIN, SMALL
 from pipeline.errors import ModelError
 from pipeline.models import weights
 
@@ -63,15 +63,24 @@ class Identity:
     seed: Seed
     shape: Tensor  # (468, 3) at rest, in units of the distance between the eyes' outer corners
     levels: tuple[Tensor, ...]  # (1, 4, s, s) texture and how much of it is laid on; each level half the size before
+    grey: tuple[Tensor, ...]  # (1, 2, s, s) the same with the texture's brightness only
 
-    def level(self, scale: float) -> Tensor:
-        """(1, 4, s, s) the texture as fine as a face with `scale` pixels per unit can show it."""
+    def level(self, scale: float) -> int:
+        """Which level is as fine as a face with `scale` pixels per unit can show it."""
         ratio = self.levels[0].shape[-1] / uv.SIZE * uv.PIXELS_PER_UNIT / max(scale, 1.0)
-        return self.levels[min(len(self.levels) - 1, max(0, round(math.log2(ratio))))]
+        return min(len(self.levels) - 1, max(0, round(math.log2(ratio))))
 
     def to(self, device: torch.device) -> "Identity":
         """The same on another device."""
-        return Identity(self.seed, self.shape.to(device), tuple(level.to(device) for level in self.levels))
+        levels, grey = (tuple(level.to(device) for level in kind) for kind in (self.levels, self.grey))
+        return Identity(self.seed, self.shape.to(device), levels, grey)
+
+
+def brightness(logs: Tensor) -> Tensor:
+    """(F, 3, ...) textures to (F, 1, ...): the logarithm of brightness, to first order about a middle skin."""
+    share = torch.tensor([0.299, 0.587, 0.114], device=logs.device) * torch.tensor(SKIN, device=logs.device)
+    share = (share / share.sum()).reshape(-1, *[1] * (logs.ndim - 2))
+    return (logs * share).sum(1, keepdim=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +138,7 @@ class NobodyModel:
         textures = grey + COLOUR * (textures - grey)
         mask = F.interpolate(uv.blend_mask(torch.device("cpu"))[None, None], size=textures.shape[-1], mode="area")
         whole = torch.cat([textures, mask.expand(len(seeds), -1, -1, -1)], 1)
-        return [Identity(s, shape, _levels(t[None])) for s, shape, t in zip(seeds, shapes, whole, strict=True)]
+        return [_identity(s, shape, t[None]) for s, shape, t in zip(seeds, shapes, whole, strict=True)]
 
 
 def _pixels(content: bytes) -> Tensor:
@@ -139,6 +148,11 @@ def _pixels(content: bytes) -> Tensor:
             return torch.from_numpy(next(container.decode(video=0)).to_ndarray(format="rgb24"))
     except (av.error.FFmpegError, StopIteration) as error:
         raise ModelError("the model of nobody can't be read", str(error), "install the package again") from error
+
+
+def _identity(seed: Seed, shape: Tensor, texture: Tensor) -> Identity:
+    levels = _levels(texture)
+    return Identity(seed, shape, levels, tuple(torch.cat([brightness(t[:, :3]), t[:, 3:]], 1) for t in levels))
 
 
 def _levels(texture: Tensor) -> tuple[Tensor, ...]:

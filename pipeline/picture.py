@@ -70,6 +70,12 @@ def _matrices(matrix: str, full_range: bool, depth: int) -> tuple[Tensor, Tensor
     return torch.linalg.inv(to_yuv).float(), to_yuv.float(), offset.float()
 
 
+def matrices(layout: PixelLayout, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """(to_rgb (3, 3), to_yuv (3, 3), offset (3,)) of a layout: RGB in 0..1 = to_rgb @ (samples - offset)."""
+    to_rgb, to_yuv, offset = _matrices(layout.matrix, layout.full_range, layout.depth)
+    return to_rgb.to(device), to_yuv.to(device), offset.to(device)
+
+
 def even_box(layout: PixelLayout, box: tuple[float, float, float, float]) -> Box:
     """The smallest box around `box` that lies inside the picture and on whole chroma samples. May be empty."""
     sx, sy = 1 << layout.sub_x, 1 << layout.sub_y
@@ -80,7 +86,7 @@ def even_box(layout: PixelLayout, box: tuple[float, float, float, float]) -> Box
 
 def to_rgb(ycc: Tensor, layout: PixelLayout) -> Tensor:
     """Samples (3, h, w) float32 of the layout's own scale to RGB, 0..1 for legal colours."""
-    matrix, _, offset = (t.to(ycc.device) for t in _matrices(layout.matrix, layout.full_range, layout.depth))
+    matrix, _, offset = matrices(layout, ycc.device)
     # One matrix product with the offset folded in: a third of an einsum's time.
     flat = torch.addmm(-(matrix @ offset)[:, None], matrix, ycc.reshape(3, -1))
     return flat.reshape(ycc.shape)
@@ -110,7 +116,7 @@ def write_rgb(picture: Picture, box: Box, rgb: Tensor, mask: Tensor) -> None:
     if x1 <= x0 or y1 <= y0:
         return
     sx, sy = layout.sub_x, layout.sub_y
-    _, to_yuv, offset = (t.to(rgb.device) for t in _matrices(layout.matrix, layout.full_range, layout.depth))
+    _, to_yuv, offset = matrices(layout, rgb.device)
     ycc = torch.addmm(offset[:, None], to_yuv, rgb.reshape(3, -1)).reshape(rgb.shape)
     _blend(picture.planes[0][y0:y1, x0:x1], ycc[0], mask, layout)
     chroma, weight = ycc[1:], mask

@@ -33,23 +33,21 @@ def rasterise(points: Tensor, triangles: Tensor, height: int, width: int) -> Ras
     All pixels of all triangles' bounding boxes are tried at once: a face has some 900 triangles of a few pixels each.
     """
     f, device = len(points), points.device
-    corner = points[:, triangles]  # (F, T, 3, 3)
-    xy = corner[..., :2]
-    lo = (xy.amin(2) - 0.5).ceil().clamp_min(0).long()
+    corner = points[:, triangles].reshape(-1, 3, 3)
+    lo = (corner[..., :2].amin(1) - 0.5).ceil().clamp_min(0).long()
     limit = torch.tensor([width - 1, height - 1], device=device)
-    hi = torch.minimum((xy.amax(2) - 0.5).floor().long(), limit)
-    size = (hi - lo + 1).clamp_min(0)
-    count = (size[..., 0] * size[..., 1]).reshape(-1)
+    size = (torch.minimum((corner[..., :2].amax(1) - 0.5).floor().long(), limit) - lo + 1).clamp_min(0)
+    count = size[:, 0] * size[:, 1]
     owner = torch.repeat_interleave(torch.arange(len(count), device=device), count)
-    start = torch.cumsum(count, 0) - count
-    place = torch.arange(len(owner), device=device) - start[owner]
-    size, lo, corner = size.reshape(-1, 2)[owner], lo.reshape(-1, 2)[owner], corner.reshape(-1, 3, 3)[owner]
-    x, y = lo[:, 0] + place % size[:, 0].clamp_min(1), lo[:, 1] + place // size[:, 0].clamp_min(1)
-    bary, inside = _barycentric(corner, x + 0.5, y + 0.5)
-    owner, x, y, bary, corner = owner[inside], x[inside], y[inside], bary[inside], corner[inside]
+    place = torch.arange(len(owner), device=device) - (torch.cumsum(count, 0) - count)[owner]
+    across = size[:, 0].clamp_min(1)[owner]
+    y = torch.div(place, across, rounding_mode="floor")
+    x = place - y * across
+    bary, inside = _barycentric(_edges(corner, lo), owner, x, y)
+    owner, x, y, bary = owner[inside], x[inside], y[inside], bary[inside]
     face, triangle = owner // len(triangles), owner % len(triangles)
-    pixel = (face * height + y) * width + x
-    depth = (bary * corner[..., 2]).sum(1)
+    pixel = (face * height + y + lo[owner, 1]) * width + x + lo[owner, 0]
+    depth = (bary * corner[..., 2][owner]).sum(1)
     # Depth and triangle in one sortable integer: scatter's minimum is exact and in no particular order on any device.
     near, far = (depth.min(), depth.max()) if len(depth) else (depth.new_zeros(()), depth.new_ones(()))
     level = ((depth - near) / (far - near).clamp_min(1e-9) * (2**30 - 1)).long()
@@ -64,12 +62,27 @@ def rasterise(points: Tensor, triangles: Tensor, height: int, width: int) -> Ras
     return Raster(index.reshape(f, height, width), weights.reshape(f, height, width, 3))
 
 
-def _barycentric(corner: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (N, 3) of the points in their triangles (N, 3, 3), and whether they lie inside."""
-    a, b, c = corner[:, 0], corner[:, 1], corner[:, 2]
-    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-    safe = torch.where(area.abs() < 1e-9, torch.ones_like(area), area)
-    wb = ((x - a[:, 0]) * (c[:, 1] - a[:, 1]) - (y - a[:, 1]) * (c[:, 0] - a[:, 0])) / safe
-    wc = ((b[:, 0] - a[:, 0]) * (y - a[:, 1]) - (b[:, 1] - a[:, 1]) * (x - a[:, 0])) / safe
-    weights = torch.stack([1 - wb - wc, wb, wc], 1)
-    return weights, (weights.amin(1) >= -1e-4) & (area.abs() >= 1e-9)
+def _edges(corner: Tensor, lo: Tensor) -> Tensor:
+    """(N, 6) of triangles (N, 3, 3): two barycentric weights as planes, by pixels from `lo` (N, 2). A triangle without
+    area has no pixel."""
+    xy = corner[..., :2] - lo[:, None] - 0.5
+    a, b, c = xy[:, 0], xy[:, 1], xy[:, 2]
+    ab, ac = b - a, c - a
+    area = ab[:, 0] * ac[:, 1] - ac[:, 0] * ab[:, 1]
+    empty = area.abs() < 1e-9
+    scale = torch.where(empty, torch.zeros_like(area), 1 / torch.where(empty, torch.ones_like(area), area))
+    second = torch.stack([ac[:, 1], -ac[:, 0], ac[:, 0] * a[:, 1] - ac[:, 1] * a[:, 0]], 1) * scale[:, None]
+    third = torch.stack([-ab[:, 1], ab[:, 0], ab[:, 1] * a[:, 0] - ab[:, 0] * a[:, 1]], 1) * scale[:, None]
+    second[:, 2] -= empty.float()
+    return torch.cat([second, third], 1)
+
+
+def _barycentric(edges: Tensor, owner: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (N, 3) of pixels in their triangles, and the numbers of those that lie inside."""
+    second, third = (
+        torch.addcmul(torch.addcmul(edges[:, k + 2][owner], edges[:, k][owner], x), edges[:, k + 1][owner], y)
+        for k in (0, 3)
+    )
+    first = 1 - second - third
+    inside = torch.minimum(torch.minimum(second, third), first).ge(-1e-4).nonzero()[:, 0]
+    return torch.stack([first, second, third], 1), inside

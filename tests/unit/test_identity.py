@@ -88,5 +88,5 @@ def test_there_is_no_way_in_for_a_person() -> None:
     assert list(inspect.signature(NobodyModel.draw).parameters) == ["self", "seed"]
     assert list(inspect.signature(NobodyModel.identities).parameters) == ["self", "seeds", "small"]
     assert list(inspect.signature(load).parameters) == []
-    assert set(Identity.__dataclass_fields__) == {"seed", "shape", "levels"}
+    assert set(Identity.__dataclass_fields__) == {"seed", "shape", "levels", "grey"}
     assert not [n for n in vars(identity) if "photo" in n.lower() or "embedding" in n.lower()]

@@ -4,8 +4,8 @@ import pytest
 import torch
 from faces import ground, identities, mesh, portrait
 
-from pipeline import replace
-from pipeline.identity import load
+from pipeline.exchange import PAIRS, exchange
+from pipeline.identity import Identity, load
 from pipeline.picture import Picture, read_rgb
 from pipeline.replace import Face, Replacer
 from pipeline.shape import mean_shape
@@ -53,7 +53,7 @@ def test_eyes_and_mouth_stay_alive() -> None:
     y, x = int(left[1]), int(left[0])
     before.planes[0][y - 1 : y + 1, x - 2 : x + 3] = 255
     (identity,) = identities("new")
-    same = replace.Identity(identity.seed, mean_shape(), identity.levels)
+    same = Identity(identity.seed, mean_shape(), identity.levels, identity.grey)
     after = copy(before)
     Replacer(load(), CPU).apply([Face(after, face, mean_shape(), same)])
     assert int(after.planes[0][y - 1 : y + 1, x - 1 : x + 2].float().mean()) > 200
@@ -104,24 +104,24 @@ def test_all_sizes_and_ten_bits(scale: float) -> None:
 def test_lids_and_lips_open_only_as_the_person_does() -> None:
     """A closed mouth stays closed whatever the identity's lips are like."""
     closed = mean_shape().clone()
-    upper, lower = replace._PAIRS
+    upper, lower = PAIRS
     closed[upper] = closed[lower] = (closed[upper] + closed[lower]) / 2
     (identity,) = identities("wide")
-    target = replace._exchange(closed[None] * 100, mean_shape()[None], identity.shape[None])[0]
+    target = exchange(closed[None] * 100, mean_shape()[None], identity.shape[None])[0]
     assert (target[upper] - target[lower]).norm(dim=1).max() < 1e-3
 
 
 def test_eyes_close_when_the_persons_do_and_stay_open_otherwise() -> None:
-    upper, lower = (p[:7] for p in replace._PAIRS)
+    upper, lower = (p[:7] for p in PAIRS)
     rest = mean_shape()
     gap = (rest[upper] - rest[lower]).norm(dim=1).mean()
     for left, expected in ((1.0, 1.0), (0.95, 0.95), (0.69, 0.0)):  # 0.69 is what landmarks make of a blink
         mesh_now = rest.clone()
         middle = (rest[upper] + rest[lower]) / 2
         mesh_now[upper], mesh_now[lower] = torch.lerp(middle, rest[upper], left), torch.lerp(middle, rest[lower], left)
-        target = replace._exchange(mesh_now[None] * 100, rest[None], rest[None])[0] / 100
+        target = exchange(mesh_now[None] * 100, rest[None], rest[None])[0] / 100
         found = (target[upper] - target[lower]).norm(dim=1).mean() / gap
         assert float(found) == pytest.approx(expected, abs=0.03)
         # The other eye is open all the time.
-        other = [p[7:14] for p in replace._PAIRS]
+        other = [p[7:14] for p in PAIRS]
         assert torch.allclose(target[other[0]], rest[other[0]], atol=0.01)
