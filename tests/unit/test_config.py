@@ -41,7 +41,9 @@ def test_qualities_by_name() -> None:
     assert encoding("good", None, film) == Encoding(None, None, 0, None)
     draft, good, best = (encoding(name, "h264", film) for name in config.QUALITIES)
     assert draft.crf_offset > good.crf_offset > best.crf_offset
-    assert draft.preset == "superfast" and good.preset is None and best.preset == "medium"
+    assert draft.preset == "superfast"
+    assert good.preset is None
+    assert best.preset == "medium"
 
 
 def test_qualities_by_number() -> None:
