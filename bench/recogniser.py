@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pipeline.look import warped
 from pipeline.models.centerface import CenterFace
 from pipeline.models.facemesh import FaceMesh
 from pipeline.models.recogniser import SIZE, THRESHOLD, Recogniser
-from pipeline.picture import Picture, PixelLayout, warp_rgb, write_rgb
+from pipeline.picture import Picture, PixelLayout, write_rgb
 
 CPU = torch.device("cpu")
 
@@ -54,7 +55,7 @@ def main() -> None:
             shown, image = picture(folder / f"{person}_{mood}.jpg")
             found = detector.detect(image)
             meshes, _ = mesher.locate([shown], np.zeros(1, np.int64), found.boxes[:1], found.points[:1])
-            vectors.append(recogniser.embed(warp_rgb(shown, recogniser.align(meshes), SIZE))[0])
+            vectors.append(recogniser.embed(warped(shown, recogniser.align(meshes)[0], SIZE)[None])[0])
     each = (time.process_time() - begin) / (2 * len(people)) * 1e3
     distances = torch.cdist(torch.stack(looks["neutral"]), torch.stack(looks["smiling"])).numpy()
     same = np.eye(len(people), dtype=bool)

@@ -1,8 +1,9 @@
 """All benchmarks of the main job, one after the other; tables go to the screen and to bench/out/results.md.
 
-    python bench/run.py [speed] [left] [recall] [memory]
+    python bench/run.py [speed] [left] [privacy] [recall] [memory]
 
-deface, the peer, is installed by the extra `bench`: `.venv/bin/pip install -e .[bench]` (`make bench` does it).
+deface, the peer, is installed by the extra `bench`: `.venv/bin/pip install -e .[bench]` (`make bench` does it). The
+part `privacy` fetches two networks with npm.
 """
 
 import subprocess
@@ -13,6 +14,7 @@ HERE = Path(__file__).resolve().parent
 PARTS = {
     "speed": ["speed.py"],
     "left": ["left.py"],
+    "privacy": ["privacy"],
     "recall": ["recall.py", str(HERE.parent.parent / "shared" / "data" / "videos")],
     "memory": ["memory.py"],
 }
