@@ -17,6 +17,7 @@ from pipeline.cover import Style, cover
 from pipeline.follow import PRESENT
 from pipeline.identity import Identity, NobodyModel, Seed
 from pipeline.link import Linked, Person
+from pipeline.occlude import Lookout, reference
 from pipeline.picture import Picture
 from pipeline.replace import Face, Replacer
 from pipeline.smooth import smooth
@@ -103,6 +104,7 @@ class Painter:
         self._plans = plans(chunk, analysis, linked, found)
         self._tracks = [t for t in (*linked.tracks, *found) if _near(t, chunk)]
         self._replacer, self._style, self._device = replacer, style, device
+        self._lookout = Lookout(_references(linked, analysis), device)
         people = {p.id: p.identity for p in linked.people if p.identity is not None}
         wanted = sorted(
             {
@@ -119,8 +121,9 @@ class Painter:
         """Replace first, then cover: what is covered stays covered."""
         todo = [(picture, self._plans.get(picture.number, [])) for picture in pictures]
         replaced = [(p, q) for p, plan in todo for q in plan if q.treatment == Treatment.REPLACE and not p.damaged]
+        before = self._before(replaced)
         for group in self._groups(replaced):
-            self._replace(group)
+            self._replace(group, before)
         for picture, plan in todo:
             self.counts.frames += 1
             if picture.damaged:
@@ -129,6 +132,12 @@ class Painter:
             for one in plan:
                 if one.treatment != Treatment.REPLACE:
                     self._cover(picture, one, one.treatment)
+
+    def _before(self, faces: list[tuple[Picture, Plan]]) -> dict[tuple[int, int], torch.Tensor]:
+        """What is before the faces: masks as `occlude.Lookout` gives them, by picture and track."""
+        known = [(p, q.track, torch.from_numpy(q.mesh).to(self._device)) for p, q in faces if q.mesh is not None]
+        masks = self._lookout.masks(known)
+        return {(p.number, t): mask for (p, t, _), mask in zip(known, masks, strict=True) if mask is not None}
 
     def _groups(self, faces: list[tuple[Picture, Plan]]) -> Iterable[list[tuple[Picture, Plan]]]:
         """All faces at once on a GPU; picture by picture on a CPU, where batching gains nothing and a failure is
@@ -140,9 +149,9 @@ class Painter:
             by_number.setdefault(picture.number, []).append((picture, plan))
         return by_number.values()
 
-    def _replace(self, group: list[tuple[Picture, Plan]]) -> None:
+    def _replace(self, group: list[tuple[Picture, Plan]], before: dict[tuple[int, int], torch.Tensor]) -> None:
         try:
-            self._replacer.apply([self._face(picture, plan) for picture, plan in group])
+            self._replacer.apply([self._face(p, q, before.get((p.number, q.track))) for p, q in group])
         except (torch.OutOfMemoryError, torch.AcceleratorError):
             raise  # the device is not to be trusted any more: the chunk fails
         except Exception as error:  # noqa: BLE001 whatever it was, the face must not stay
@@ -154,12 +163,12 @@ class Painter:
             for _ in group:
                 self.counts.count(Treatment.REPLACE)
 
-    def _face(self, picture: Picture, plan: Plan) -> Face:
+    def _face(self, picture: Picture, plan: Plan, before: torch.Tensor | None) -> Face:
         person = plan.person
         if plan.mesh is None or person is None or person.identity is None or person.neutral is None:
             raise ValueError("a face without landmarks or identity was to be replaced")
         mesh, neutral = torch.from_numpy(plan.mesh), torch.from_numpy(person.neutral)
-        return Face(picture, mesh.to(self._device), neutral.to(self._device), self._identities[person.id])
+        return Face(picture, mesh.to(self._device), neutral.to(self._device), self._identities[person.id], before)
 
     def _cover(self, picture: Picture, plan: Plan, why: Treatment, margin: float = _MARGIN) -> None:
         # A mosaic keeps what is smooth and strong of a place: half a face in the sun. What the gate found must look
@@ -185,6 +194,18 @@ class Painter:
 def _identities(model: NobodyModel, seeds: tuple[Seed, ...], device: torch.device) -> list[Identity]:
     """Drawing takes half a second: one chunk after another of the same people uses the same."""
     return [identity.to(device) for identity in model.identities(seeds)]
+
+
+def _references(linked: Linked, analysis: ChunkAnalysis) -> dict[int, torch.Tensor]:
+    """By track: how the face looks in this chunk when nothing is before it."""
+    samples = {t.id: t.samples for t in analysis.tracklets}
+    result = dict[int, torch.Tensor]()
+    for track in linked.tracks:
+        mine = np.unique(track.tracklet_of[track.tracklet_of[:, 0] == analysis.chunk, 1])
+        found = reference([sample for number in mine.tolist() for sample in samples.get(number, ())])
+        if found is not None:
+            result[track.id] = found
+    return result
 
 
 def _near(track: Track, chunk: Chunk) -> bool:

@@ -21,6 +21,7 @@ from pipeline.exchange import exchange
 from pipeline.filters import blur, match_bands, spread
 from pipeline.identity import Identity, NobodyModel, brightness
 from pipeline.models import topology
+from pipeline.occlude import hold, put_back
 from pipeline.picture import Picture
 from pipeline.raster import rasterise
 from pipeline.region import Region, to_chroma, to_rgb
@@ -42,6 +43,7 @@ class Face:
     mesh: Tensor  # (468, 3) pixels
     neutral: Tensor  # (468, 3) the person's shape at rest
     identity: Identity
+    before: Tensor | None = None  # what is before it, as `occlude.Lookout` tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,11 @@ class Replacer:
             return
         crops = _crops(faces)
         for layer in _layers(crops):
+            things = [hold(f.picture, f.mesh, f.before) for f in (c.face for c in layer) if f.before is not None]
             for batch in _batches(layer):
                 _draw(batch)
+            for thing in things:
+                put_back(thing)
 
 
 def _crops(faces: Sequence[Face]) -> list[_Crop]:
@@ -211,6 +216,15 @@ def _skins(levels: Sequence[Tensor], place: Tensor) -> Tensor:
     return F.grid_sample(texture, place.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
 
 
+def _free(crops: Sequence[_Crop], place: Tensor) -> Tensor | float:
+    """(F, 1, h, w) 1 where what the frame has for a place is face, 0 where it is something before it."""
+    masks = [c.face.before for c in crops]
+    some = next((mask for mask in masks if mask is not None), None)
+    if some is None:
+        return 1.0
+    return 1 - _skins([(torch.zeros_like(some) if mask is None else mask)[None] for mask in masks], place)
+
+
 def _light(frame: Tensor, skin: Tensor, cover: Tensor, crops: Sequence[_Crop], step: int) -> Tensor:
     """(F, 4, h, w) the light on the face, in logarithms of red, green, blue and brightness, on few points: how the
     frame's samples (F, 3, H, W) differ from the texture `skin` where `cover` says that both show skin. What differs far
@@ -268,7 +282,7 @@ def _draw_colours(crops: Sequence[_Crop], maps: _Maps, inner: tuple[slice, slice
     texture = _skins(levels, maps.at(step, _PLACE, inner))
     skin, cover = texture[:, :3], texture[:, 3:] * maps.at(step, _SKIN, inner)
     part = warped[..., rows, columns]
-    light = _light(part, skin, cover, crops, step)
+    light = _light(part, skin, cover * _free(crops, maps.at(step, _PLACE, inner)), crops, step)
     relit = torch.exp(skin + _laid(light[:, :3], _cell(crops[0], step), skin)).sub_(EPS)
     chroma = warped[:, 1:]
     chroma[..., rows, columns] = torch.lerp(part[:, 1:], to_chroma(relit, crops[0].region.picture.layout), cover)
