@@ -35,10 +35,10 @@ SIZE = 96  # pixels of the textures that the network sees
 MOST = 0.6  # share of the face that may be open; up to ...
 CLOSED = 0.75  # ... this it closes
 LEAST = 0.004  # share of the face below which nothing opens: dust
-SEED, GROW = 0.75, 0.4  # probability at the outline from which a region begins, and up to which it goes on
+SEED, GROW = 0.6, 0.35  # probability at the outline from which a region begins, and up to which it goes on
 _DETAIL = 2  # pixels of the picture, at most, for one of the texture: what the network sees isn't aliased
 _DARKER = 2.5  # how many times darker or brighter than its reference a frame may be
-_SOME = 0.25  # probability in one frame that makes the next one worth a look
+_SOME = 0.4  # probability in one frame that makes the next one worth a look
 _GRID = 96  # longest side of the grid on which meshes are drawn
 _BAND = 0.035  # units (distances between the eyes' outer corners) within which an edge is looked for
 _FLAT = 2e-4  # variance of brightness below which there is no edge
@@ -79,8 +79,8 @@ def _places(device: torch.device) -> Tensor:
 
 
 def inputs(frames: Tensor, references: Tensor) -> Tensor:
-    """What the network sees, (F, 8, SIZE, SIZE): frames and references (F, 3, SIZE, SIZE) in logarithms, against the
-    reference's mean skin, and the place."""
+    """What the network sees, (F, 8, SIZE, SIZE): frames (F, 3, SIZE, SIZE) and references (F or 1, 3, SIZE, SIZE) in
+    logarithms, against the reference's mean skin, and the place."""
     plain = plain_mask(SIZE, frames.device)
     mean = (references * plain).sum((2, 3), keepdim=True) / plain.sum()
     where = _places(frames.device).expand(len(frames), -1, -1, -1)
@@ -89,7 +89,8 @@ def inputs(frames: Tensor, references: Tensor) -> Tensor:
         ((references - mean).square().mean(1, keepdim=True) * face).sum((2, 3), keepdim=True) / face.sum()
     ).sqrt()
     unit = 3 * contrast.clamp_min(0.08)
-    return torch.cat([(frames - mean) / unit, (references - mean) / unit, where], 1)
+    usual = ((references - mean) / unit).expand(len(frames), -1, -1, -1)
+    return torch.cat([(frames - mean) / unit, usual, where], 1)
 
 
 def alike_lit(frames: Tensor, references: Tensor) -> Tensor:
@@ -142,7 +143,7 @@ class Lookout:
     def _ask(self, faces: Sequence[tuple[Picture, int, Tensor]], rows: list[int], found: Tensor) -> None:
         if rows:
             frames = torch.stack([texture(faces[k][0], faces[k][2]) for k in rows])
-            reference = self._references[faces[0][1]].expand(len(rows), -1, -1, -1)
+            reference = self._references[faces[0][1]][None]
             (answer,) = self._run(inputs(alike_lit(frames, reference), reference))
             found[rows] = answer * face_mask(SIZE, answer.device)
 
@@ -151,7 +152,8 @@ class Lookout:
         before = self._last.get(track, found[0])
         self._last[track] = found[-1]
         chain = torch.cat([before[None], found, found[-1:]])
-        return torch.stack([chain[:-2], chain[1:-1], chain[2:]]).median(0).values
+        a, b, c = chain[:-2], chain[1:-1], chain[2:]
+        return torch.maximum(torch.minimum(a, b), torch.minimum(torch.maximum(a, b), c))
 
 
 def settle(found: Tensor) -> Tensor:
