@@ -25,20 +25,22 @@ def adopt_orphans() -> None:
 def descendants() -> set[int]:
     """Ids of all living processes below this one."""
     children: dict[int, list[int]] = {}
+    dead = set[int]()
     for entry in _PROC.iterdir():
         if entry.name.isdigit():
             # A process may end while we look.
             with contextlib.suppress(OSError, ValueError, IndexError):
                 state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-                if state != "Z":
-                    children.setdefault(int(parent), []).append(int(entry.name))
+                children.setdefault(int(parent), []).append(int(entry.name))
+                if state == "Z":  # its other threads may live on for a moment, and keep its children theirs
+                    dead.add(int(entry.name))
     found: set[int] = set()
     todo = [os.getpid()]
     while todo:
         below = [pid for pid in children.get(todo.pop(), []) if pid not in found]
         found.update(below)
         todo += below
-    return found
+    return found - dead
 
 
 def name_of(pid: int) -> str:

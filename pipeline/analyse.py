@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -85,22 +86,22 @@ def analyse(
         list[int](),
         start - (every := full_every(info.layout)),
     )
-    pictures = ahead(read(info, index, start, stop, threads=threads, device=device), size)
-    for batch in batches(pictures, size):
-        clock.lap("decode")
-        # At the end of a batch: from there the finder goes backwards, to where a small face was before.
-        due = batch[-1].number - looked >= min(every, size)
-        full = [p.number in begins or (due and p is batch[-1]) for p in batch]
-        looked = max([looked, *(p.number for p, now in zip(batch, full, strict=True) if now)])
-        found = finder.find(batch, full)
-        clock.lap("detect")
-        seen = follower.batch(batch, found)
-        clock.lap("landmarks")
-        sampler.offer({p.number: p for p in batch}, seen, follower.courses)
-        clock.lap("samples")
-        damaged += [p.number for p in batch if p.damaged and chunk.start <= p.number < chunk.stop]
-        if progress is not None:
-            progress(sum(chunk.start <= p.number < chunk.stop for p in batch))
+    with closing(ahead(read(info, index, start, stop, threads=threads, device=device), size)) as pictures:
+        for batch in batches(pictures, size):
+            clock.lap("decode")
+            # At the end of a batch: from there the finder goes backwards, to where a small face was before.
+            due = batch[-1].number - looked >= min(every, size)
+            full = [p.number in begins or (due and p is batch[-1]) for p in batch]
+            looked = max([looked, *(p.number for p, now in zip(batch, full, strict=True) if now)])
+            found = finder.find(batch, full)
+            clock.lap("detect")
+            seen = follower.batch(batch, found)
+            clock.lap("landmarks")
+            sampler.offer({p.number: p for p in batch}, seen, follower.courses)
+            clock.lap("samples")
+            damaged += [p.number for p in batch if p.damaged and chunk.start <= p.number < chunk.stop]
+            if progress is not None:
+                progress(sum(chunk.start <= p.number < chunk.stop for p in batch))
     kept = [t for t in tracker.finish() if _believed(t, follower.courses[t.id])]
     samples = sampler.finish([t.id for t in kept])
     clock.lap("recognise")

@@ -111,17 +111,16 @@ class _Stitcher:
             out = av.open(self._part, "w", format=self._muxer, container_options=options)
         except (av.error.FFmpegError, OSError) as error:
             raise _written(error, self._part) from error
-        with out:
-            video = self._add_video(out, template)
-            pairs = {s.index: new for s in copied if (new := self._add(out, s)) is not None}
-            out.metadata.update(kept.tags(self._info.metadata))
-            out.set_chapters(self._chapters(source))  # type: ignore[arg-type]
-            try:
+        try:
+            with out:  # which closes it, and on a full disk that fails, too
+                video = self._add_video(out, template)
+                pairs = {s.index: new for s in copied if (new := self._add(out, s)) is not None}
+                out.metadata.update(kept.tags(self._info.metadata))
+                out.set_chapters(self._chapters(source))  # type: ignore[arg-type]
                 out.start_encoding()
                 self._copy(source, out, video, pairs, template.codec_context.extradata)
-                out.close()
-            except (av.error.FFmpegError, OSError) as error:
-                raise _written(error, self._part) from error
+        except (av.error.FFmpegError, OSError) as error:
+            raise _written(error, self._part) from error
 
     def _options(self, copied: Sequence[av.stream.Stream]) -> dict[str, str]:
         if self._muxer == "mpegts":

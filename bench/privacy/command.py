@@ -61,6 +61,7 @@ def _photos(
     _say("the same, covered, and by deface")
     versions[stills.COVER] = stills.covered(names, originals)
     versions |= {kind: stills.peer(kind, names, originals) for kind in stills.PEERS}
+    versions[stills.CUT] = stills.cut_out(originals)
     _say("recognisers")
     rows, found = photo_figures.recognition(originals, versions, gallery)
     _show(table(*photo_figures.heading(gallery, versions), rows))

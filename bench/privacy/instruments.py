@@ -101,7 +101,7 @@ class View:
         if self.bare:
             inverse = np.linalg.inv(matrix[:, :2].numpy())
             oval = (self.mesh[ring("oval"), :2] - matrix[:, 2].numpy()) @ inverse.T
-            image = torch.where(torch.from_numpy(_inside(oval, size)), image, _GREY)
+            image = torch.where(torch.from_numpy(inside(oval, size, size)), image, _GREY)
         return image.flip(2) if self.mirrored else image
 
     def dlib(self) -> Tensor:
@@ -113,14 +113,14 @@ class View:
         return self.crop(_square(self.mesh, margin, size), size)
 
 
-def _inside(polygon: Floats, size: int) -> NDArray[np.bool_]:
-    """(size, size) the pixels inside a closed line (n, 2), by the even-odd rule."""
-    y, x = np.mgrid[:size, :size] + 0.5
-    inside = np.zeros((size, size), bool)
+def inside(polygon: Floats, height: int, width: int) -> NDArray[np.bool_]:
+    """(height, width) the pixels inside a closed line (n, 2), by the even-odd rule."""
+    y, x = np.mgrid[:height, :width] + 0.5
+    found = np.zeros((height, width), bool)
     for a, b in zip(polygon, np.roll(polygon, -1, 0), strict=True):
         crosses = (a[1] > y) != (b[1] > y)
-        inside ^= crosses & (x < (b[0] - a[0]) * (y - a[1]) / (b[1] - a[1] + 1e-12) + a[0])
-    return inside
+        found ^= crosses & (x < (b[0] - a[0]) * (y - a[1]) / (b[1] - a[1] + 1e-12) + a[0])
+    return found
 
 
 def describe(views: Sequence[View]) -> dict[str, Floats]:

@@ -22,6 +22,7 @@ from privacy.instruments import Floats, View
 from pipeline.identity import Seed
 from pipeline.link import Linked
 from pipeline.look import look
+from pipeline.models import topology
 from pipeline.models.centerface import CenterFace
 from pipeline.picture import Picture, PixelLayout, write_rgb
 from pipeline.track import Treatment
@@ -29,7 +30,7 @@ from pipeline.track import Treatment
 LONDON = VIDEOS.parent / "london"
 MOODS = ("neutral", "smiling")
 PEERS = {"deface mosaic": ["--replacewith", "mosaic"], "deface blur": ["--replacewith", "blur"]}
-COVER = "veilfarm mosaic"
+COVER, CUT = "veilfarm mosaic", "face cut out"
 
 
 @dataclass(slots=True)
@@ -120,6 +121,20 @@ def covered(names: list[str], sources: list[Shot]) -> list[Shot]:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _first(segment).save(path)
         shots.append(_shot(source, Image.open(path).convert("RGB"), replaced=False))
+    return shots
+
+
+def cut_out(sources: list[Shot]) -> list[Shot]:
+    """The untouched photos with the face itself painted grey: what hair, ears, neck and the face's outline tell alone,
+    which no replacing of faces takes away."""
+    shots = list[Shot]()
+    for source in sources:
+        layout = source.picture.layout
+        oval = source.mesh[topology.ring("oval"), :2]
+        inside = torch.from_numpy(instruments.inside(oval, layout.height, layout.width))
+        y, cb, cr = (torch.where(inside, torch.full_like(p, 128), p) for p in source.picture.planes)
+        picture = replace(source.picture, planes=(y, cb, cr))
+        shots.append(Shot(source.person, source.mood, 0, picture, source.mesh, False, False))
     return shots
 
 
