@@ -146,7 +146,8 @@ class Farm:
             todo = [unit for unit in batch if run.job.ledger.done(unit) is None]
             run.total = max(1, sum(self._weight(run, unit) for unit in batch))
             run.done = run.total - sum(self._weight(run, unit) for unit in todo)
-            run.waiting.extend(todo)
+            # The longest first: short ones at the end keep workers from waiting for each other.
+            run.waiting.extend(sorted(todo, key=lambda unit: -self._weight(run, unit)))
             self._listener.step(run.job, run.step, run.done, run.total, 0.0)
 
     @staticmethod

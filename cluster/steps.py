@@ -39,11 +39,11 @@ _ROUNDS = 2  # every worker gets at least this many chunks, so that one slow chu
 
 
 def chunk_seconds(duration: Fraction, sharers: int, rate: Fraction | None = None) -> Fraction:
-    """The length to aim at: as long as may be, yet the same number of chunks for each worker. `rate`: frames a second,
-    where it is known."""
-    rounds = max(_ROUNDS, -(-duration // (sharers * _LONGEST_CHUNK)))
-    target = max(Fraction(_SHORTEST_CHUNK), duration / (sharers * rounds))
-    return min(target, _MOST_FRAMES / rate) if rate else target
+    """The length of even chunks: as long as may be, yet the same number for each worker. `rate`: frames a second, where
+    it is known."""
+    longest = min(Fraction(_LONGEST_CHUNK), _MOST_FRAMES / rate) if rate else Fraction(_LONGEST_CHUNK)
+    rounds = max(_ROUNDS, -(-duration // (sharers * longest)))
+    return max(min(longest, Fraction(_SHORTEST_CHUNK)), duration / (sharers * rounds))
 
 
 class PipelineSteps:

@@ -5,11 +5,12 @@ from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.facts import FrameIndex
 
-_LEAST, _MOST = Fraction(1, 2), Fraction(3, 2)  # of the target length, within which a keyframe is taken
+_NEAR = Fraction(1, 8)  # of a chunk's length, by which its border may be moved to a keyframe
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,37 +26,34 @@ class Chunk:
 
 
 def plan(index: FrameIndex, *, target: Fraction, first: int = 0, last: int | None = None) -> tuple[Chunk, ...]:
-    """Chunks of about `target` seconds that cover the frames [first, last) without a gap.
+    """Chunks of `target` seconds or a little less, as even as may be, that cover the frames [first, last) without gaps.
 
-    A chunk begins on a keyframe where one lies within half and one and a half targets. Where none does, the GOP is
-    split at the target, and reading decodes from the keyframe before and drops. Raises ValueError for an empty range.
+    A chunk begins on a keyframe where one lies within an eighth of a chunk of the even parts' border. Where none does,
+    the GOP is split there, and reading decodes from a keyframe before and drops: a frame's decoding takes a thirtieth
+    of its time, so that a worker that waits for another's longer chunk loses more. Raises ValueError for no frame.
     """
     last = len(index) if last is None else last
     if not 0 <= first < last <= len(index):
         raise ValueError(f"frames [{first}, {last}) are not in a film of {len(index)} frames")
     if target <= 0:
         raise ValueError(f"a chunk of {target} seconds")
-    ticks = target / index.time_base
-    keys = np.flatnonzero(index.keys)
-    borders = [first]
-    while (border := _next(index, keys, borders[-1], last, ticks)) < last:
-        borders.append(border)
-    borders.append(last)
-    return tuple(_chunk(index, i, a, b) for i, (a, b) in enumerate(pairwise(borders)))
+    parts = -(-index.seconds(first, last) // target)
+    part = index.seconds(first, last) / parts / index.time_base
+    keys = np.flatnonzero(index.keys[:last])
+    borders = {_border(index, keys, int(index.pts[first]) + i * part, part * _NEAR) for i in range(1, parts)}
+    # Frames that are shown for longer than a part hold several borders.
+    edges = [first, *sorted(border for border in borders if first < border < last), last]
+    return tuple(_chunk(index, i, a, b) for i, (a, b) in enumerate(pairwise(edges)))
 
 
-def _next(index: FrameIndex, keys: "np.typing.NDArray[np.intp]", start: int, last: int, ticks: Fraction) -> int:
-    begin = int(index.pts[start])
-    end = int(index.pts[last - 1] + index.durations[last - 1])
-    if end - begin <= _MOST * ticks:
-        return last
-    times = index.pts[keys]
-    low, high = begin + int(_LEAST * ticks), begin + int(_MOST * ticks)
-    near = keys[(times >= low) & (times <= high) & (keys > start) & (keys < last)]
-    if len(near):
-        return int(near[np.argmin(np.abs(index.pts[near] - int(begin + ticks)))])
-    inside = int(np.searchsorted(index.pts, int(begin + ticks)))
-    return min(max(inside, start + 1), last)
+def _border(index: FrameIndex, keys: NDArray[np.intp], time: Fraction, near: Fraction) -> int:
+    """The keyframe that is nearest to that time, in ticks, if it is near; else the first frame from then on."""
+    at = int(np.searchsorted(index.pts[keys], int(time)))
+    around = [int(key) for key in keys[max(0, at - 1) : at + 2]]
+    best = min(around, key=lambda key: abs(int(index.pts[key]) - time), default=None)
+    if best is not None and abs(int(index.pts[best]) - time) <= near:
+        return best
+    return int(np.searchsorted(index.pts, -(-time // 1)))
 
 
 def _chunk(index: FrameIndex, number: int, start: int, stop: int) -> Chunk:

@@ -50,10 +50,20 @@ def test_chunks_cover_every_frame_once(
         assert chunk.end_pts - chunk.first_pts <= target * 3 / 2 + 400
 
 
-def test_chunks_begin_on_keyframes_where_they_can() -> None:
-    index = film([40] * 250, [0, 60, 110, 160, 240])
+def test_chunks_begin_on_keyframes_that_are_near() -> None:
+    index = film([40] * 250, [0, 54, 70, 107, 144, 240])
     starts = [c.start for c in plan(index, target=Fraction(2))]
-    assert starts == [0, 60, 110, 160, 210]
+    assert starts == [0, 54, 100, 144, 200]
+
+
+def test_the_last_chunk_is_no_shorter_than_the_others() -> None:
+    for frames, keys in ((500, range(0, 500, 49)), (500, [0]), (751, range(0, 751, 250)), (130, range(130))):
+        chunks = plan(film([40] * frames, list(keys)), target=Fraction(5))
+        lengths = [c.stop - c.start for c in chunks]
+        assert len(lengths) == -(-frames // 125)
+        # Each of its two borders is moved by an eighth at most.
+        assert min(lengths) * len(lengths) >= frames * 3 / 4 - len(lengths)
+        assert max(lengths) <= 125 * 5 / 4 + 1
 
 
 def test_no_chunks_of_nothing() -> None:

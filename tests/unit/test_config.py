@@ -135,3 +135,10 @@ def test_chunks_are_bounded_in_seconds_and_in_frames() -> None:
     assert chunk_seconds(Fraction(3600), 2) == 12
     assert chunk_seconds(Fraction(3600), 2, Fraction(25)) == 12
     assert chunk_seconds(Fraction(3600), 2, Fraction(100)) == 4
+
+
+def test_every_worker_gets_as_many_chunks() -> None:
+    assert chunk_seconds(Fraction(20), 2) == 5
+    assert chunk_seconds(Fraction(70), 2, Fraction(25)) == Fraction(70, 6)
+    assert chunk_seconds(Fraction(70), 2, Fraction(50)) == Fraction(70, 10)
+    assert chunk_seconds(Fraction(1), 8) == 1

@@ -1,14 +1,15 @@
 """The farm over dry steps: order, retries, resuming, and that no failure lets anything through."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from doubles import FRAMES, DryPool, DrySteps, Ear, a_job
 
 from cluster.farm import Ended, Farm, Job
-from cluster.job import Step, StitchFacts
+from cluster.job import ChunkRecord, Plan, Step, StitchFacts
 from cluster.ledger import Ledger, Unit
-from cluster.workers import FINAL, TRIES
+from cluster.workers import FINAL, TRIES, Setup
 from pipeline import errors
 from storage.folder import FolderStore
 from storage.objects import StoreFull
@@ -42,6 +43,21 @@ def test_the_film_is_its_segments_in_order(tmp_path: Path) -> None:
 def test_no_more_orders_are_out_than_there_are_workers(tmp_path: Path) -> None:
     _, _, pool = run([a_job(tmp_path / str(i)) for i in range(4)], DrySteps(chunks=20), size=3)
     assert pool.most == 3
+
+
+def test_the_longest_chunks_go_first(tmp_path: Path) -> None:
+    class Uneven(DrySteps):
+        def plan(self, setup: Setup, sharers: int) -> Plan:
+            self._begin(Step.PLAN)
+            edges = [0, 5, 12, 15, 22]
+            chunks = [ChunkRecord(i, a, b, a, b, "") for i, (a, b) in enumerate(pairwise(edges))]
+            return Plan(0, edges[-1], tuple(chunks))
+
+    job, steps = a_job(tmp_path), Uneven()
+    (ended,), _, _ = run([job], steps)
+    assert ended.failure is None
+    for step in (Step.ANALYSE, Step.RENDER):
+        assert [unit.chunk for unit in steps.calls if unit.step is step] == [1, 3, 0, 2]
 
 
 def test_a_second_run_does_nothing_again(tmp_path: Path) -> None:
