@@ -32,7 +32,9 @@ def named(name: str) -> "torch.device":
 
 
 def limit_threads(threads: int) -> None:
-    """How many threads PyTorch may use in this process for one operation."""
+    """How many threads PyTorch and OpenCV may use in this process for one operation."""
+    import cv2
     import torch
 
     torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)

@@ -7,19 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.primitives import convolve, enlarge, shrink
+
 
 def blur(image: Tensor, sigma: float | Tensor) -> Tensor:
     """(F, C, H, W) under a Gaussian of `sigma` pixels, one for all or (F,) one for each; the border is repeated."""
-    f, c, h, w = image.shape
-    kernel = _kernels(sigma, image) if isinstance(sigma, Tensor) else _kernel(round(sigma, 3)).to(image.device)[None]
-    r, each = kernel.shape[1] // 2, len(kernel)
-    # With one kernel the pictures are a batch; with several they are channels, each with a kernel of its own.
-    flat = image.reshape(f * c, 1, h, w) if each == 1 else image.reshape(1, f * c, h, w)
-    groups = 1 if each == 1 else f * c
-    kernel = kernel if each == 1 else kernel.repeat_interleave(c, 0)
-    flat = F.conv2d(F.pad(flat, (r, r, 0, 0), mode="replicate"), kernel[:, None, None], groups=groups)
-    flat = F.conv2d(F.pad(flat, (0, 0, r, r), mode="replicate"), kernel[:, None, :, None], groups=groups)
-    return flat.reshape(f, c, h, w)
+    kernels = _kernels(sigma, image) if isinstance(sigma, Tensor) else _kernel(round(sigma, 3)).to(image.device)[None]
+    return convolve(image, kernels)
 
 
 @lru_cache(maxsize=64)
@@ -52,11 +46,13 @@ def match_bands(image: Tensor, like: Tensor, where: Tensor) -> Tensor:
     """Brightness (F, 1, H, W), sides multiples of 4, with as much fine detail as `like` has in the region (F, 1, H, W):
     as sharp, as grainy, as softened by compression. Two bands of a Laplacian pyramid (Burt and Adelson, 1983), each
     scaled as a whole; how strong they are is measured on some rows."""
-    pair, region = _some(torch.cat([image, like], 1)), _some(where)
-    fine, middle = _bands(pair)
-    gains = _gain(fine, region, len(image), 0.1, 2.0), _gain(middle, F.avg_pool2d(region, 2), len(image), 0.2, 1.5)
-    fine, middle = _bands(image)
-    return torch.addcmul(image, gains[0] - 1, fine).add_(_double((gains[1] - 1) * middle))
+    pair, region = torch.cat([_some(image), _some(like)], 1), _some(where)
+    fine = _gain(_fine(pair), region, len(image), 0.1, 2.0)
+    middle = _gain(_fine(shrink(pair, 2, 2)), shrink(region, 2, 2), len(image), 0.2, 1.5)
+    # image + (fine - 1) * its finest band + (middle - 1) * the next one, with as little as possible at full size
+    half = shrink(image, 2, 2)
+    rest = torch.addcmul((1 - fine) * half, middle - 1, _fine(half))
+    return enlarge(rest, 2).addcmul_(image, fine)
 
 
 def _some(image: Tensor) -> Tensor:
@@ -68,14 +64,9 @@ def _some(image: Tensor) -> Tensor:
     return strips.transpose(1, 2).reshape(-1, c, 16, w)
 
 
-def _bands(image: Tensor) -> tuple[Tensor, Tensor]:
-    """The two finest bands (F, C, H, W) and (F, C, H / 2, W / 2)."""
-    half = F.avg_pool2d(image, 2)
-    return image - _double(half), half - _double(F.avg_pool2d(half, 2))
-
-
-def _double(image: Tensor) -> Tensor:
-    return F.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
+def _fine(image: Tensor) -> Tensor:
+    """The finest band of (F, C, H, W)."""
+    return image - enlarge(shrink(image, 2, 2), 2)
 
 
 def _gain(band: Tensor, where: Tensor, faces: int, low: float, high: float) -> Tensor:
@@ -97,7 +88,5 @@ def guided(image: Tensor, guide: Tensor, radius: int, eps: float) -> Tensor:
     mean = blur(parts, sigma)
     slope = (mean[:, 2:3] - mean[:, 1:2] * mean[:, :1]) / (mean[:, 3:4] - mean[:, 1:2].square() + eps)
     level = blur(torch.cat([slope, mean[:, :1] - slope * mean[:, 1:2]], 1), sigma)
-    if step > 1:
-        level = F.interpolate(level, scale_factor=float(step), mode="bilinear", align_corners=False)
-    level = level[..., : guide.shape[-2], : guide.shape[-1]]
+    level = enlarge(level, step)[..., : guide.shape[-2], : guide.shape[-1]]
     return level[:, :1] * guide + level[:, 1:]

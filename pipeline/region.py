@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.picture import Picture, PixelLayout, matrices
+from pipeline.primitives import put, shrink
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Region:
         return torch.stack([_fit(self._read(k), size) for k in range(3)])
 
     def write_luma(self, luma: Tensor, where: Tensor) -> None:
-        """Put (height, width) of `luma`'s scale into the picture where the mask (height, width) says so."""
+        """Put (height, width) of `luma`'s scale into the picture where the mask (height, width) uint8 says so."""
         _, to_yuv, offset = matrices(self.picture.layout, luma.device)
         self._write(0, torch.addcmul(offset[0], luma, to_yuv[0].sum()), where)
 
@@ -43,7 +44,7 @@ class Region:
         layout = self.picture.layout
         size = (self.height >> layout.sub_y, self.width >> layout.sub_x)
         if chroma.shape[1:] != size:
-            where = _fit(where.float(), size) > 0
+            where = (_fit(where.float(), size) > 0).byte()
         for k in (0, 1):
             self._write(k + 1, _fit(chroma[k], size), where)
 
@@ -73,15 +74,13 @@ class Region:
         x0, x1, y0, y1, x, y = self._inside(plane)
         part = (slice(y0 - y, y1 - y), slice(x0 - x, x1 - x))
         samples = self.picture.planes[plane][y0:y1, x0:x1]
-        fresh = new[part].round().clamp_(0, 2**self.picture.layout.depth - 1).to(samples.dtype)
-        samples.copy_(torch.where(where[part], fresh, samples))
+        put(samples, new[part], where[part], 2**self.picture.layout.depth - 1)
 
 
 def _fit(plane: Tensor, size: tuple[int, int]) -> Tensor:
     """(h, w) at another size: means of whole blocks, or each sample for all its pixels."""
     down, across = max(1, plane.shape[0] // size[0]), max(1, plane.shape[1] // size[1])
-    if down > 1 or across > 1:
-        plane = F.avg_pool2d(plane[None], (down, across))[0]
+    plane = shrink(plane[None, None], down, across)[0, 0]
     if tuple(plane.shape) != size:
         plane = F.interpolate(plane[None, None], size=size, mode="nearest")[0, 0]
     return plane

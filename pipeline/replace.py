@@ -9,7 +9,6 @@ Faces are worked on in crops of a few fixed sizes, all crops of one size at once
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +22,7 @@ from pipeline.identity import Identity, NobodyModel, brightness
 from pipeline.models import topology
 from pipeline.occlude import hold, put_back
 from pipeline.picture import Picture
+from pipeline.primitives import enlarge, exponential, fetch, repeat
 from pipeline.raster import rasterise
 from pipeline.region import Region, to_chroma, to_rgb
 from pipeline.shape import eye_distance
@@ -61,18 +61,32 @@ class _Maps:
     """What is where in the crops, on a grid with one point for every `step` pixels."""
 
     grid: Tensor  # (F, 5, H, W): see the slices below
+    touched: Tensor  # (F, 1, H, W) uint8: where anything may change; what lies further out keeps its bits
     step: int
 
-    def at(self, step: int, which: slice, part: tuple[slice, slice] | None = None) -> Tensor:
-        """(F, C, h, w) for every `step`-th pixel of a crop, or of a part of it, in points of the grid."""
-        cells = self.grid[:, which] if part is None else self.grid[:, which, part[0], part[1]]
-        if step == self.step:
-            return cells
-        return F.interpolate(cells, scale_factor=self.step / step, mode="bilinear", align_corners=False)
+    def from_frame(self, step: int, height: int, width: int) -> Tensor:
+        """(F, 2, height, width) for every `step`-th pixel of a crop, where the frame's content comes from, in such."""
+        place = enlarge(self.grid[:, _SHIFT] / step, self.step / step)[..., :height, :width]
+        place[:, 0] += torch.arange(width, device=place.device)
+        place[:, 1] += torch.arange(height, device=place.device)[:, None]
+        return place
+
+    def from_texture(self, step: int, part: "_Part", size: int) -> Tensor:
+        """(F, 2, h, w) the same in a part of it, where in textures of `size` px to look, in their pixels."""
+        return enlarge(self.grid[:, _PLACE, part[0], part[1]] * size + (size - 1) / 2, self.step / step)
+
+    def skin(self, step: int, part: "_Part") -> Tensor:
+        """(F, 1, h, w) the same, how much is skin."""
+        return enlarge(self.grid[:, _SKIN, part[0], part[1]], self.step / step)
+
+    def changed(self, step: int, height: int, width: int) -> Tensor:
+        """(F, height, width) uint8 the same, where anything may change."""
+        return repeat(self.touched, self.step / step)[:, 0, :height, :width]
 
 
+_Part = tuple[slice, slice]  # rows and columns, in points of the grid
 _SHIFT = slice(0, 2)  # pixels from here to where the frame's content comes from
-_PLACE = slice(2, 4)  # where in the texture, -1..1
+_PLACE = slice(2, 4)  # where in the texture, -0.5..0.5
 _SKIN = slice(4, 5)  # 1 inside the oval, without eyeballs and the inside of the mouth
 
 
@@ -168,14 +182,27 @@ def _maps(crops: Sequence[_Crop]) -> _Maps:
     shift = person[..., :2] - target[..., :2]
     edge = shift[:, torch.from_numpy(topology.ring("oval")).to(device)]
     shift = torch.cat([shift, edge * 0.5, torch.zeros_like(edge)], 1)
-    place = (uv.coordinates(device) / uv.SIZE * 2 - 1).expand(len(crops), -1, -1)
+    place = (uv.coordinates(device) / uv.SIZE - 0.5).expand(len(crops), -1, -1)
     smooth = drawn.interpolate(torch.cat([shift, place], 2), uv.triangles(device))
     index = drawn.triangle[:, None]
     skin = (index >= 0) & (index < uv.MESH_TRIANGLES)
-    return _Maps(torch.cat([smooth, blur(skin.float(), 0.7)], 1), step)
+    soft = blur(skin.float(), 0.7)
+    moved = smooth[:, _SHIFT].abs().amax(1, keepdim=True) > 1e-3
+    return _Maps(torch.cat([smooth, soft], 1), _grown(moved | (soft > 0)).byte(), step)
 
 
-def _inner(crops: Sequence[_Crop], maps: _Maps) -> tuple[slice, slice]:
+def _grown(mask: Tensor) -> Tensor:
+    """(F, 1, h, w) bool, one pixel larger on all sides."""
+    tall = mask.clone()
+    tall[..., 1:, :] |= mask[..., :-1, :]
+    tall[..., :-1, :] |= mask[..., 1:, :]
+    wide = tall.clone()
+    wide[..., 1:] |= tall[..., :-1]
+    wide[..., :-1] |= tall[..., 1:]
+    return wide
+
+
+def _inner(crops: Sequence[_Crop], maps: _Maps) -> _Part:
     """Rows and columns of the grid that hold every oval: outside of it textures are not laid on. On multiples of 4,
     which `match_bands` halves twice."""
     oval = torch.from_numpy(topology.ring("oval")).to(crops[0].target.device)
@@ -192,37 +219,21 @@ def _span(low: float, high: float, size: int) -> slice:
     return slice(start, max(start + 4, min(size, int(-(-high // 4)) * 4)))
 
 
-@lru_cache(maxsize=32)
-def _pixels(height: int, width: int, device: torch.device) -> Tensor:
-    """(2, height, width) x and y of the pixels' centres in grid_sample's coordinates."""
-    y, x = torch.arange(height, device=device) + 0.5, torch.arange(width, device=device) + 0.5
-    return torch.stack(
-        [(x * (2 / width) - 1).expand(height, width), (y * (2 / height) - 1)[:, None].expand(height, width)]
-    )
+def _skins(levels: Sequence[Tensor], maps: _Maps, step: int, inner: _Part) -> Tensor:
+    """(F, C, h, w) each identity's texture, its last channel (how much of it is laid on) only where skin is."""
+    texture = fetch(levels, maps.from_texture(step, inner, levels[0].shape[-1]))
+    texture[:, -1:] *= maps.skin(step, inner)
+    return texture
 
 
-def _pull(image: Tensor, shift: Tensor) -> Tensor:
-    """The image (F, C, h, w) with each pixel fetched from `shift` (F, 2, h, w) away, in pixels of the image."""
-    height, width = image.shape[-2:]
-    shift = shift[..., :height, :width]
-    unit = torch.tensor([2 / width, 2 / height], device=image.device)[:, None, None]
-    grid = torch.addcmul(_pixels(height, width, image.device), shift, unit)
-    return F.grid_sample(image, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
-
-
-def _skins(levels: Sequence[Tensor], place: Tensor) -> Tensor:
-    """(F, C, h, w) each identity's texture where the maps say."""
-    texture = levels[0] if len(levels) == 1 else torch.cat(list(levels))
-    return F.grid_sample(texture, place.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
-
-
-def _free(crops: Sequence[_Crop], place: Tensor) -> Tensor | float:
+def _free(crops: Sequence[_Crop], maps: _Maps, step: int, inner: _Part) -> Tensor | float:
     """(F, 1, h, w) 1 where what the frame has for a place is face, 0 where it is something before it."""
     masks = [c.face.before for c in crops]
     some = next((mask for mask in masks if mask is not None), None)
     if some is None:
         return 1.0
-    return 1 - _skins([(torch.zeros_like(some) if mask is None else mask)[None] for mask in masks], place)
+    all_of_them = [(torch.zeros_like(some) if mask is None else mask)[None] for mask in masks]
+    return 1 - fetch(all_of_them, maps.from_texture(step, inner, some.shape[-1]))
 
 
 def _light(frame: Tensor, skin: Tensor, cover: Tensor, crops: Sequence[_Crop], step: int) -> Tensor:
@@ -253,8 +264,7 @@ def _cell(crop: _Crop, step: int) -> int:
 
 def _laid(light: Tensor, cell: int, like: Tensor) -> Tensor:
     """Light at every pixel of `like` (F, C, h, w)."""
-    full = F.interpolate(light, scale_factor=float(cell), mode="bilinear", align_corners=False)
-    return full[..., : like.shape[-2], : like.shape[-1]]
+    return enlarge(light, cell)[..., : like.shape[-2], : like.shape[-1]]
 
 
 def _draw(crops: Sequence[_Crop]) -> None:
@@ -266,49 +276,38 @@ def _draw(crops: Sequence[_Crop]) -> None:
     _draw_luma(crops, maps, inner, light, _cell(crops[0], step) * step)
 
 
-def _part(inner: tuple[slice, slice], maps: _Maps, step: int) -> tuple[slice, slice]:
+def _part(inner: _Part, maps: _Maps, step: int) -> _Part:
     """The same part in pixels of a picture with every `step`-th pixel."""
     rows, columns = (slice(s.start * maps.step // step, s.stop * maps.step // step) for s in inner)
     return rows, columns
 
 
-def _draw_colours(crops: Sequence[_Crop], maps: _Maps, inner: tuple[slice, slice], step: int) -> Tensor:
+def _draw_colours(crops: Sequence[_Crop], maps: _Maps, inner: _Part, step: int) -> Tensor:
     """Cb and Cr. Returns the light."""
     frame = torch.stack([c.region.colours(step) for c in crops])
-    shift = maps.at(step, _SHIFT)[..., : frame.shape[2], : frame.shape[3]]
-    warped = _pull(frame, shift / step)
+    size, layout = (frame.shape[2], frame.shape[3]), crops[0].region.picture.layout
+    warped = fetch(list(frame[:, None]), maps.from_frame(step, *size))
     rows, columns = _part(inner, maps, step)
     levels = [c.face.identity.levels[c.face.identity.level(c.region.height / TALL / step)] for c in crops]
-    texture = _skins(levels, maps.at(step, _PLACE, inner))
-    skin, cover = texture[:, :3], texture[:, 3:] * maps.at(step, _SKIN, inner)
-    part = warped[..., rows, columns]
-    light = _light(part, skin, cover * _free(crops, maps.at(step, _PLACE, inner)), crops, step)
-    relit = torch.exp(skin + _laid(light[:, :3], _cell(crops[0], step), skin)).sub_(EPS)
-    chroma = warped[:, 1:]
-    chroma[..., rows, columns] = torch.lerp(part[:, 1:], to_chroma(relit, crops[0].region.picture.layout), cover)
-    for crop, colours, where in zip(crops, chroma, _touched(maps, step, frame), strict=True):
+    texture = _skins(levels, maps, step, inner)
+    skin, cover, part = texture[:, :3], texture[:, 3:], warped[..., rows, columns]
+    light = _light(part, skin, cover * _free(crops, maps, step, inner), crops, step)
+    relit = exponential(skin + _laid(light[:, :3], _cell(crops[0], step), skin)).sub_(EPS)
+    part[:, 1:].lerp_(to_chroma(relit, layout), cover)
+    for crop, colours, where in zip(crops, warped[:, 1:], maps.changed(step, *size), strict=True):
         crop.region.write_chroma(colours, where)
     return light
 
 
-def _draw_luma(crops: Sequence[_Crop], maps: _Maps, inner: tuple[slice, slice], light: Tensor, cell: int) -> None:
+def _draw_luma(crops: Sequence[_Crop], maps: _Maps, inner: _Part, light: Tensor, cell: int) -> None:
     frame = torch.stack([c.region.luma() for c in crops])[:, None]
-    shift = maps.at(1, _SHIFT)[..., : frame.shape[2], : frame.shape[3]]
-    warped = _pull(frame, shift)
+    size = (frame.shape[2], frame.shape[3])
+    warped = fetch(list(frame[:, None]), maps.from_frame(1, *size))
     rows, columns = _part(inner, maps, 1)
     levels = [c.face.identity.grey[c.face.identity.level(c.region.height / TALL)] for c in crops]
-    texture = _skins(levels, maps.at(1, _PLACE, inner))
-    skin, cover = texture[:, :1], texture[:, 1:] * maps.at(1, _SKIN, inner)
-    part = warped[..., rows, columns]
-    relit = torch.exp(skin + _laid(light[:, 3:], cell, skin)).sub_(EPS)
-    warped[..., rows, columns] = torch.lerp(part, match_bands(relit, part, (cover > 0.02).float()), cover)
-    for crop, luma, where in zip(crops, warped[:, 0], _touched(maps, 1, frame), strict=True):
+    texture = _skins(levels, maps, 1, inner)
+    skin, cover, part = texture[:, :1], texture[:, 1:], warped[..., rows, columns]
+    relit = exponential(skin + _laid(light[:, 3:], cell, skin)).sub_(EPS)
+    part.lerp_(match_bands(relit, part, (cover > 0.02).float()), cover)
+    for crop, luma, where in zip(crops, warped[:, 0], maps.changed(1, *size), strict=True):
         crop.region.write_luma(luma, where)
-
-
-def _touched(maps: _Maps, step: int, like: Tensor) -> Tensor:
-    """(F, h, w) where anything may have changed: what lies further out keeps its bits."""
-    changed = (maps.grid[:, _SHIFT].abs().amax(1, keepdim=True) > 1e-3) | (maps.grid[:, _SKIN] > 0)
-    around = F.max_pool2d(changed.float(), 3, 1, 1)
-    full = F.interpolate(around, scale_factor=maps.step / step, mode="nearest")
-    return full[:, 0, : like.shape[2], : like.shape[3]] > 0
