@@ -15,7 +15,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.detections import Detections as Detections
@@ -30,6 +29,11 @@ CLEAR = 36.0  # px of a face's longer side, as the detector sees it, from which 
 
 class Detector(Protocol):
     """A face detector. Images are upright RGB 0..1; boxes come back in the image's own pixels."""
+
+    @property
+    def multiple(self) -> int:
+        """Images whose sides are multiples of this it takes as they are; others it would have to copy."""
+        ...
 
     def detect(self, image: Tensor) -> Detections:
         """(3, H, W)."""
@@ -82,7 +86,7 @@ class FaceFinder:
     def __init__(
         self, detector: Detector, layout: PixelLayout, device: torch.device, looks: Looks | None = None, batch: int = 16
     ) -> None:
-        self._detector, self._layout, self._batch = detector, layout, batch
+        self._detector, self._layout, self._batch, self._multiple = detector, layout, batch, detector.multiple
         # A GPU sees everything in the time in which the host would plan windows.
         self._always = device.type != "cpu" and looks is None
         self.looks = looks or Looks()
@@ -181,18 +185,27 @@ class FaceFinder:
             number = max(1, min(self._batch, PIXELS // (width * height)))
             for start in range(0, len(same), number):
                 part = same[start : start + number]
-                images = []
-                for job in part:
-                    image = look(pictures[job.picture], job.box, job.width, job.height)
-                    image = upright(image, self._layout.rotation // 90 + job.turn)
-                    # Windows at an edge are filled up: a runtime keeps what it has prepared for each size of image.
-                    right, below = self.looks.window - image.shape[2], self.looks.window - image.shape[1]
-                    images.append(F.pad(image, (0, max(0, right), 0, max(0, below))))
-                for job, seen in zip(part, self._detector.detect_batch(torch.stack(images)), strict=True):
+                images = self._images([pictures[job.picture] for job in part], part, width, height)
+                for job, seen in zip(part, self._detector.detect_batch(images), strict=True):
                     turn = self._layout.rotation // 90 + job.turn
                     placed = _inside(seen, job, self._layout, turn).moved(*back(turn, job.box, job.width, job.height))
                     before = found[job.picture].get(job.turn, nothing())
-                    found[job.picture][job.turn] = join([before, placed], SAME)
+                    within = placed.clipped(self._layout.width, self._layout.height)
+                    found[job.picture][job.turn] = join([before, within], SAME)
+
+    def _images(self, pictures: Sequence[Picture], jobs: Sequence[_Job], width: int, height: int) -> Tensor:
+        """What jobs of one size look at, (B, 3, H, W), black on the right and below where it is larger. A runtime keeps
+        what it has prepared for each size of image: windows at an edge are filled up."""
+        sides = [-(-max(side, self.looks.window) // self._multiple) * self._multiple for side in (height, width)]
+        images = torch.empty(len(jobs), 3, *sides, device=pictures[0].planes[0].device)
+        images[:, :, height:], images[:, :, :height, width:] = 0, 0
+        for picture, job, image in zip(pictures, jobs, images[:, :, :height, :width], strict=True):
+            turn = self._layout.rotation // 90 + job.turn
+            if turn % 4:
+                image.copy_(upright(look(picture, job.box, job.width, job.height), turn))
+            else:
+                look(picture, job.box, job.width, job.height, image)
+        return images
 
 
 def _inside(seen: Detections, job: _Job, layout: PixelLayout, turn: int) -> Detections:

@@ -27,6 +27,10 @@ class Detections:
         boxes = np.concatenate([corners.min(1), corners.max(1)], 1).astype(np.float32)
         return Detections(boxes, self.scores, (self.points @ linear.T + shift).astype(np.float32))
 
+    def clipped(self, width: int, height: int) -> "Detections":
+        """Boxes cut off at the picture's edge."""
+        return Detections(self.boxes.clip(0, np.array([width, height] * 2, np.float32)), self.scores, self.points)
+
 
 def nothing() -> Detections:
     """No face."""

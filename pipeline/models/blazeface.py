@@ -23,6 +23,8 @@ BATCH = 32
 class BlazeFace:
     """A Detector. Keeps everything with a score of at least `threshold`."""
 
+    multiple = 1
+
     def __init__(
         self, device: torch.device, engine: str = "auto", threads: int = 1, threshold: float = 0.5, finest: float = 1.0
     ) -> None:

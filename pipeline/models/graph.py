@@ -5,8 +5,8 @@ at run time. Tensors are NCHW float32. Batch norm is folded into the convolution
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -57,6 +57,23 @@ class Graph:
     ranges: dict[str, tuple[float, float]] = field(
         default_factory=dict, repr=False
     )  # of results, where int8 may be used
+
+    def scaled(self, factor: float) -> "Graph":
+        """The same for images whose values are that many times smaller."""
+        first = self.ops[0]
+        if first.kind != "conv" or "input" in self.ranges:
+            raise ModelError(f"a network that begins with {first.kind} can't be scaled")
+        kernel = first.weights[0]
+        return replace(self, weights={**self.weights, kernel: self.weights[kernel] * factor})
+
+    def cut(self, outputs: tuple[str, ...]) -> "Graph":
+        """Only what leads to these results, which come out."""
+        ops, wanted = list[Op](), set(outputs)
+        for op in reversed(self.ops):
+            if op.output in wanted:
+                ops.append(op)
+                wanted.update(op.inputs)
+        return replace(self, ops=tuple(reversed(ops)), outputs=outputs)
 
     def last_uses(self) -> Iterator[tuple[Op, tuple[str, ...]]]:
         """Each operation with the names that nobody needs after it."""
@@ -179,6 +196,8 @@ class OnnxRuntime:
         session = self._sessions[shape]
         pixels = np.ascontiguousarray(images.numpy(), dtype=np.float32)
         runs = [session.run(None, {"input": pixels[i : i + 1]}) for i in range(len(pixels))]
+        if len(runs) == 1:
+            return tuple(torch.from_numpy(part) for part in runs[0])
         return tuple(torch.from_numpy(np.concatenate(parts)) for parts in zip(*runs, strict=True))
 
 
@@ -204,8 +223,14 @@ def _session(graph: Graph, shape: tuple[int, ...], threads: int, int8: bool) -> 
 
 
 @lru_cache(maxsize=16)
-def runtime(name: str, device: torch.device, engine: str = "auto", threads: int = 1) -> Runtime:
-    """A pinned network, ready to run; made once per process.
+def runtime(
+    name: str,
+    device: torch.device,
+    engine: str = "auto",
+    threads: int = 1,
+    change: Callable[[Graph], Graph] = lambda graph: graph,
+) -> Runtime:
+    """A pinned network, ready to run; made once per process. `change`: what is run is what this makes of it.
 
     `engine`: "onnxruntime", "onnxruntime-int8" (both CPU only), "torch", or "auto" = onnxruntime on the CPU and torch
     elsewhere. Never another one than asked for. Raises ModelError, DeviceError.
@@ -213,7 +238,7 @@ def runtime(name: str, device: torch.device, engine: str = "auto", threads: int 
     if engine == "auto":
         engine = "onnxruntime" if device.type == "cpu" else "torch"
     if engine == "torch":
-        return TorchRuntime(load(name), device)
+        return TorchRuntime(change(load(name)), device)
     if engine not in ("onnxruntime", "onnxruntime-int8") or device.type != "cpu":
         raise DeviceError(f"{engine} can't run on {device}", "", "ask for torch, or for the CPU")
-    return OnnxRuntime(load(name), threads, int8=engine.endswith("int8"))
+    return OnnxRuntime(change(load(name)), threads, int8=engine.endswith("int8"))

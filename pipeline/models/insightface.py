@@ -16,6 +16,8 @@ from pipeline.errors import DeviceError, ModelError
 class InsightFaceDetector:
     """A Detector around an SCRFD file that `insightface.model_zoo` can read. On the CPU."""
 
+    multiple = 1
+
     def __init__(self, model_path: Path, threshold: float = 0.2, size: int = 640) -> None:
         """`size`: longer side of what the network sees, px. Raises ModelError, DeviceError."""
         if not model_path.is_file():  # asked for a name, the package would download a model

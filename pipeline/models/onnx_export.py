@@ -32,14 +32,17 @@ def export(graph: Graph, shape: tuple[int, ...], int8: bool = False) -> bytes:
         steps.append((kind, inputs, target, attributes))
         if op.relu:
             steps.append(("Relu", [target], op.output, {}))
+    outputs = graph.outputs
     if int8:
         steps = quantise(graph, steps, constants)
+        # What comes out before it is made whole numbers would keep its layer from using them.
+        outputs = tuple(f"{name}/8" if name in graph.ranges else name for name in outputs)
     nodes = [helper.make_node(kind, inputs, [output], **facts) for kind, inputs, output, facts in steps]
     body = helper.make_graph(
         nodes,
         "network",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in graph.outputs],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

@@ -11,7 +11,7 @@ from pipeline.detect import Detections, FaceFinder, Looks, full_every
 from pipeline.detections import join, nothing, overlaps, suppress
 from pipeline.look import back, look, upright, warped
 from pipeline.models.centerface import CenterFace
-from pipeline.picture import PixelLayout, read_rgb
+from pipeline.picture import PixelLayout, read_rgb, to_rgb
 
 CPU = torch.device("cpu")
 FACE = (0.38, 0.15, 0.62, 0.53)  # of the portrait's side
@@ -27,6 +27,8 @@ def layout(width: int, height: int, rotation: int = 0) -> PixelLayout:
 
 class Bright:
     """A detector of white rectangles, at least 6 px wide; it notes the sizes of what it was shown."""
+
+    multiple = 1
 
     def __init__(self) -> None:
         self.shown: list[tuple[int, int]] = []
@@ -113,6 +115,21 @@ def test_rotated_films_give_boxes_in_coded_pixels(rotation):
     assert ((found.points[0] > [x0, y0]) & (found.points[0] < [x1, y1])).all()
 
 
+def test_what_a_detector_sees_beyond_the_edge_is_cut_off() -> None:
+    class Large(Bright):
+        multiple = 64
+
+        def _one(self, image: torch.Tensor) -> Detections:
+            self.shown.append((image.shape[2], image.shape[1]))
+            box = [600, 400, image.shape[2], image.shape[1]]
+            return Detections(np.array([box], np.float32), np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
+
+    detector = Large()
+    (found,) = FaceFinder(detector, layout(640, 480), CPU).find(film([None]), [True])
+    assert detector.shown == [(640, 512)]
+    assert found.boxes.tolist() == [[600, 400, 640, 480]]
+
+
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 def test_a_lying_face_is_found_when_asked_for(quarters):
     lying = upright(scene(256, 256, (16, 16, 224)), quarters).contiguous()
@@ -131,6 +148,30 @@ def test_looks_are_means_of_areas():
         assert seen.shape == (3, size, size)
         expected = torch.nn.functional.interpolate(whole, size=(size, size), mode="area")[0]
         assert float((seen - expected).abs().mean()) < 0.01
+
+
+@pytest.mark.parametrize("size", [(384, 384), (192, 192), (190, 100), (300, 384), (77, 31), (400, 500)])
+def test_looks_in_strips_show_the_same(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    picture = as_picture(portrait())
+    whole = look(picture, (0, 0, 384, 384), *size)
+    monkeypatch.setattr("pipeline.look._STRIP", 5000)
+    canvas = torch.full((3, size[1] + 8, size[0] + 8), -1.0)
+    look(picture, (0, 0, 384, 384), *size, canvas[:, : size[1], : size[0]])
+    torch.testing.assert_close(canvas[:, : size[1], : size[0]], whole, rtol=0, atol=1e-6)
+    assert (canvas[:, size[1] :] == -1).all()
+    assert (canvas[:, :, size[0] :] == -1).all()
+
+
+def test_colours_are_blended_between_their_samples() -> None:
+    picture = as_picture(portrait())
+    chroma = torch.stack(picture.planes[1:]).float()
+    ycc = torch.cat([picture.planes[0][None].float(), _interpolate(chroma, (384, 384))])
+    expected = to_rgb(ycc, picture.layout).clamp(0, 1)
+    torch.testing.assert_close(look(picture, (0, 0, 384, 384), 384, 384), expected, rtol=0, atol=1e-5)
+
+
+def _interpolate(planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    return torch.nn.functional.interpolate(planes[None], size, mode="bilinear", align_corners=False)[0]
 
 
 @pytest.mark.parametrize("scale", [0.6, 1.0, 1.8, 3.1])

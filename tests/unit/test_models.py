@@ -103,6 +103,29 @@ def test_centerface_finds_the_face_and_its_points(face):
     assert mouth_left[0] < mouth_right[0]
 
 
+def test_centerface_finds_the_same_in_a_larger_picture() -> None:
+    image = scene(250, 190, (16, 8, 170))
+    detector = CenterFace(CPU, "torch", threshold=0.5)
+    padded = torch.nn.functional.pad(image, (0, 6, 0, 2))
+    one, other = detector.detect(image), detector.detect(padded)
+    assert len(one) == 1
+    np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
+    np.testing.assert_allclose(one.boxes, other.boxes, atol=0.01)
+
+
+def test_a_part_of_a_network_gives_what_the_whole_one_gives() -> None:
+    whole = graph.load("centerface")
+    inner = whole.ops[20].output
+    images = torch.rand(1, 3, 64, 96)
+    heat, features = graph.TorchRuntime(whole.scaled(255).cut((whole.outputs[0], inner)), CPU)(images)
+    every = graph.TorchRuntime(dataclasses.replace(whole, outputs=(*whole.outputs, inner)), CPU)(images * 255)
+    torch.testing.assert_close(heat, every[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(features, every[-1], rtol=1e-3, atol=1e-3)
+    assert len(whole.cut((inner,)).ops) < len(whole.ops)
+    with pytest.raises(ModelError, match="can't be scaled"):
+        dataclasses.replace(whole, ranges={"input": (0, 255)}).scaled(255)
+
+
 def test_centerface_finds_nothing_in_an_empty_room():
     assert len(CenterFace(CPU).detect(scene(256, 192))) == 0
 

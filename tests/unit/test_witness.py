@@ -30,6 +30,8 @@ WIDTH, HEIGHT = 400, 300
 class Sees:
     """A detector that always sees one face, and counts."""
 
+    multiple = 1
+
     def __init__(self, score: float = 0.9) -> None:
         self.looks, self.score = 0, score
 
