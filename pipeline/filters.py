@@ -42,13 +42,15 @@ def spread(image: Tensor, weight: Tensor, sigma: Tensor) -> Tensor:
     return (near[:, :-1] + 0.02 * base) / (near[:, -1:] + 0.02)
 
 
-def match_bands(image: Tensor, like: Tensor, where: Tensor) -> Tensor:
-    """Brightness (F, 1, H, W), sides multiples of 4, with as much fine detail as `like` has in the region (F, 1, H, W):
-    as sharp, as grainy, as softened by compression. Two bands of a Laplacian pyramid (Burt and Adelson, 1983), each
-    scaled as a whole; how strong they are is measured on some rows."""
-    pair, region = torch.cat([_some(image), _some(like)], 1), _some(where)
-    fine = _gain(_fine(pair), region, len(image), 0.1, 2.0)
-    middle = _gain(_fine(shrink(pair, 2, 2)), shrink(region, 2, 2), len(image), 0.2, 1.5)
+def match_bands(image: Tensor, like: Tensor, where: Tensor, unit: float = 1.0) -> Tensor:
+    """Brightness (F, 1, H, W), sides multiples of 4, with as much fine detail as `like` has where the mask (F, 1, H, W)
+    is more than a trace: as sharp, as grainy, as softened by compression. `unit` is how far white is from black. Two
+    bands of a Laplacian pyramid (Burt and Adelson, 1983), each scaled as a whole; how strong they are is measured on
+    some rows."""
+    pair, region = torch.cat([_some(image), _some(like)], 1), (_some(where) > 0.02).float()
+    nothing = 1e-8 * unit**2
+    fine = _gain(_fine(pair), region, len(image), nothing).clamp_(0.1, 2.0)
+    middle = _gain(_fine(shrink(pair, 2, 2)), shrink(region, 2, 2), len(image), nothing).clamp_(0.2, 1.5)
     # image + (fine - 1) * its finest band + (middle - 1) * the next one, with as little as possible at full size
     half = shrink(image, 2, 2)
     rest = torch.addcmul((1 - fine) * half, middle - 1, _fine(half))
@@ -69,12 +71,12 @@ def _fine(image: Tensor) -> Tensor:
     return image - enlarge(shrink(image, 2, 2), 2)
 
 
-def _gain(band: Tensor, where: Tensor, faces: int, low: float, high: float) -> Tensor:
+def _gain(band: Tensor, where: Tensor, faces: int, nothing: float) -> Tensor:
     """(F, 1, 1, 1) what the first of two channels must be scaled by to be as strong as the second. `band` and `where`
-    hold as many strips for each of the faces."""
+    hold as many strips for each of the faces; `nothing` is an energy that doesn't matter."""
     energy = (band.square() * where).sum((2, 3)).reshape(faces, -1, 2).sum(1)
-    energy = energy / where.sum((1, 2, 3)).reshape(faces, -1).sum(1).clamp_min(1)[:, None] + 1e-8
-    return (energy[:, 1] / energy[:, 0]).sqrt().clamp(low, high)[:, None, None, None]
+    energy = energy / where.sum((1, 2, 3)).reshape(faces, -1).sum(1).clamp_min(1)[:, None] + nothing
+    return (energy[:, 1] / energy[:, 0]).sqrt()[:, None, None, None]
 
 
 def guided(image: Tensor, guide: Tensor, radius: int, eps: float) -> Tensor:

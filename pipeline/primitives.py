@@ -48,6 +48,9 @@ def repeat(image: Tensor, factor: float) -> Tensor:
         return image
     if not _opencv(image):
         return F.interpolate(image, scale_factor=float(factor), mode="nearest")
+    if factor == int(factor):
+        k = int(factor)
+        return torch.from_numpy(image.numpy().repeat(k, 3).repeat(k, 2))
     return _resized(image, factor, cv2.INTER_NEAREST)
 
 
@@ -110,9 +113,13 @@ def exponential(image: Tensor) -> Tensor:
 
 def put(samples: Tensor, new: Tensor, where: Tensor, top: int) -> None:
     """Write what `new` (h, w) float32 says into samples (h, w) uint8 or int16, in place, rounded and within 0 and
-    `top`, where the mask (h, w) uint8 isn't 0."""
-    fresh = new.round().clamp_(0, top).to(samples.dtype)
+    `top`, where the mask (h, w) uint8 isn't 0. `new` is used up."""
+    if samples.numel() == 0:
+        return
+    new.clamp_(0, top)
     if not _opencv(samples):
-        samples.copy_(torch.where(where > 0, fresh, samples))
-    elif samples.numel():
-        cv2.copyTo(fresh.numpy(), where.numpy(), samples.numpy())
+        samples.copy_(torch.where(where > 0, new.round_().to(samples.dtype), samples))
+    elif samples.dtype == torch.uint8:
+        cv2.copyTo(cv2.convertScaleAbs(new.numpy()), where.numpy(), samples.numpy())
+    else:
+        cv2.copyTo(new.round_().to(samples.dtype).numpy(), where.numpy(), samples.numpy())

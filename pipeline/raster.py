@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -40,34 +41,35 @@ def rasterise(points: Tensor, triangles: Tensor, height: int, width: int) -> Ras
     lo = (corner[..., :2].amin(1) - 0.5).ceil().clamp_min(0)
     limit = torch.tensor([width - 1, height - 1], device=device)
     size = (torch.minimum((corner[..., :2].amax(1) - 0.5).floor(), limit) - lo + 1).clamp_min(0)
-    owner, down = _each((size[:, 1] * (size[:, 0] > 0)).long())
+    owner, down = _each(torch.where(size[:, 0] > 0, size[:, 1], 0.0).long())
     slope, level = _rows(_planes(corner, lo), owner, down)
-    start, stop = _spans(slope, level, size[owner, 0])
+    start, stop = _spans(slope, level, size[:, 0].index_select(0, owner))
     row, right = _each((stop - start).clamp_min(0).long())
-    x = start[row] + right
+    x = start.index_select(0, row) + right
     second, third, depth = torch.addcmul(level.index_select(1, row), slope.index_select(1, row), x).unbind()
-    # Of the row's first pixel: which one it is in all pictures, and of the triangle: which one it is in its own mesh.
-    begin = (owner // t * height + lo[owner, 1].long() + down) * width + lo[owner, 0].long()
-    pixel, triangle = begin[row] + x.long(), (owner % t)[row]
+    # Which one the box's first pixel is in all pictures, then the row's, then this one.
+    above = torch.arange(f, device=device).repeat_interleave(t) * height
+    begin = ((lo[:, 1].long() + above) * width + lo[:, 0].long()).index_select(0, owner) + down * width
+    pixel, triangle = begin.index_select(0, row) + x.long(), (owner % t).index_select(0, row)
     # Depth and triangle in one sortable integer: scatter's minimum is exact and in no particular order on any device.
     near, far = depth.aminmax() if len(depth) else (depth.new_zeros(()), depth.new_ones(()))
     key = ((depth - near) * ((2**30 - 1) / (far - near).clamp_min(1e-9))).long() * t + triangle
     best = torch.full((f * height * width,), torch.iinfo(torch.int64).max, device=device)
     best.scatter_reduce_(0, pixel, key, "amin")
     won = (key == best.index_select(0, pixel)).nonzero()[:, 0]
-    pixel, second, third = pixel[won], second[won], third[won]
-    index = torch.full((f * height * width,), -1, dtype=torch.int64, device=device)
-    weights = torch.zeros(3, f * height * width, device=device)
-    index[pixel] = triangle[won]
-    weights[0, pixel], weights[1, pixel], weights[2, pixel] = 1 - second - third, second, third
+    # Which of the tried pixels each pixel shows; one more, at the end, where there is nothing.
+    shown = torch.full((f * height * width,), len(key), device=device)
+    shown.index_copy_(0, pixel.index_select(0, won), won)
+    weights = F.pad(torch.stack([1 - second - third, second, third]), (0, 1)).index_select(1, shown)
+    index = F.pad(triangle, (0, 1), value=-1).index_select(0, shown)
     return Raster(index.reshape(f, height, width), weights.reshape(3, f, height, width).permute(1, 2, 3, 0))
 
 
 def _each(count: Tensor) -> tuple[Tensor, Tensor]:
     """For things that have `count` (N,) parts: (M,) whose part each one is, and its number among them."""
-    owner = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
+    owner = torch.repeat_interleave(count)
     first = torch.cumsum(count, 0) - count
-    return owner, torch.arange(len(owner), device=count.device) - first[owner]
+    return owner, torch.arange(len(owner), device=count.device) - first.index_select(0, owner)
 
 
 def _planes(corner: Tensor, lo: Tensor) -> Tensor:

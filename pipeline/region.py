@@ -25,9 +25,8 @@ class Region:
     height: int
 
     def luma(self) -> Tensor:
-        """(height, width) float32, 0 for black and 1 for white; the picture's border is repeated outside of it."""
-        _, to_yuv, offset = matrices(self.picture.layout, self.picture.planes[0].device)
-        return self._read(0).sub_(offset[0]).div_(to_yuv[0].sum())
+        """(height, width) float32 samples of Y; the picture's border is repeated outside of it."""
+        return self._read(0)
 
     def colours(self, step: int) -> Tensor:
         """(3, height / step, width / step) float32 samples of Y, Cb and Cr; `step` is 1 or 2."""
@@ -35,9 +34,9 @@ class Region:
         return torch.stack([_fit(self._read(k), size) for k in range(3)])
 
     def write_luma(self, luma: Tensor, where: Tensor) -> None:
-        """Put (height, width) of `luma`'s scale into the picture where the mask (height, width) uint8 says so."""
-        _, to_yuv, offset = matrices(self.picture.layout, luma.device)
-        self._write(0, torch.addcmul(offset[0], luma, to_yuv[0].sum()), where)
+        """Put samples of Y (height, width) into the picture where the mask (height, width) uint8 says so. `luma` is
+        used up."""
+        self._write(0, luma, where)
 
     def write_chroma(self, chroma: Tensor, where: Tensor) -> None:
         """The same for samples of Cb and Cr (2, h, w) at any size, and a mask (h, w) of theirs."""
@@ -84,6 +83,13 @@ def _fit(plane: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(plane.shape) != size:
         plane = F.interpolate(plane[None, None], size=size, mode="nearest")[0, 0]
     return plane
+
+
+def black_and_white(layout: PixelLayout) -> tuple[float, float]:
+    """The samples of Y that black and white have."""
+    _, to_yuv, offset = matrices(layout, torch.device("cpu"))
+    black = float(offset[0])
+    return black, black + float(to_yuv[0].sum())
 
 
 def to_rgb(samples: Tensor, layout: PixelLayout) -> Tensor:

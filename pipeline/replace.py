@@ -7,6 +7,7 @@ mouth stay the frame's. After Cootes, Edwards and Taylor, "Active appearance mod
 Faces are worked on in crops of a few fixed sizes, all crops of one size at once.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ from pipeline.occlude import hold, put_back
 from pipeline.picture import Picture
 from pipeline.primitives import enlarge, exponential, fetch, repeat
 from pipeline.raster import rasterise
-from pipeline.region import Region, to_chroma, to_rgb
+from pipeline.region import Region, black_and_white, to_chroma, to_rgb
 from pipeline.shape import eye_distance
 
 GRID = 192  # longest side of the grid on which meshes are drawn; between its points everything is smooth
@@ -219,13 +220,6 @@ def _span(low: float, high: float, size: int) -> slice:
     return slice(start, max(start + 4, min(size, int(-(-high // 4)) * 4)))
 
 
-def _skins(levels: Sequence[Tensor], maps: _Maps, step: int, inner: _Part) -> Tensor:
-    """(F, C, h, w) each identity's texture, its last channel (how much of it is laid on) only where skin is."""
-    texture = fetch(levels, maps.from_texture(step, inner, levels[0].shape[-1]))
-    texture[:, -1:] *= maps.skin(step, inner)
-    return texture
-
-
 def _free(crops: Sequence[_Crop], maps: _Maps, step: int, inner: _Part) -> Tensor | float:
     """(F, 1, h, w) 1 where what the frame has for a place is face, 0 where it is something before it."""
     masks = [c.face.before for c in crops]
@@ -272,8 +266,8 @@ def _draw(crops: Sequence[_Crop]) -> None:
     maps, region = _maps(crops), crops[0].region
     inner = _inner(crops, maps)
     step = 2 if maps.step % 2 == 0 or region.height >= FINE else 1
-    light = _draw_colours(crops, maps, inner, step)
-    _draw_luma(crops, maps, inner, light, _cell(crops[0], step) * step)
+    light, laid = _draw_colours(crops, maps, inner, step)
+    _draw_luma(crops, maps, inner, enlarge(laid, step), light, _cell(crops[0], step) * step)
 
 
 def _part(inner: _Part, maps: _Maps, step: int) -> _Part:
@@ -282,32 +276,36 @@ def _part(inner: _Part, maps: _Maps, step: int) -> _Part:
     return rows, columns
 
 
-def _draw_colours(crops: Sequence[_Crop], maps: _Maps, inner: _Part, step: int) -> Tensor:
-    """Cb and Cr. Returns the light."""
+def _draw_colours(crops: Sequence[_Crop], maps: _Maps, inner: _Part, step: int) -> tuple[Tensor, Tensor]:
+    """Cb and Cr. Returns the light, and how much of the textures is laid on: smooth, so that it may be enlarged."""
     frame = torch.stack([c.region.colours(step) for c in crops])
     size, layout = (frame.shape[2], frame.shape[3]), crops[0].region.picture.layout
     warped = fetch(list(frame[:, None]), maps.from_frame(step, *size))
     rows, columns = _part(inner, maps, step)
     levels = [c.face.identity.levels[c.face.identity.level(c.region.height / TALL / step)] for c in crops]
-    texture = _skins(levels, maps, step, inner)
-    skin, cover, part = texture[:, :3], texture[:, 3:], warped[..., rows, columns]
+    texture = fetch(levels, maps.from_texture(step, inner, levels[0].shape[-1]))
+    skin, laid, part = texture[:, :3], texture[:, 3:], warped[..., rows, columns]
+    cover = laid * maps.skin(step, inner)
     light = _light(part, skin, cover * _free(crops, maps, step, inner), crops, step)
     relit = exponential(skin + _laid(light[:, :3], _cell(crops[0], step), skin)).sub_(EPS)
     part[:, 1:].lerp_(to_chroma(relit, layout), cover)
     for crop, colours, where in zip(crops, warped[:, 1:], maps.changed(step, *size), strict=True):
         crop.region.write_chroma(colours, where)
-    return light
+    return light, laid
 
 
-def _draw_luma(crops: Sequence[_Crop], maps: _Maps, inner: _Part, light: Tensor, cell: int) -> None:
+def _draw_luma(crops: Sequence[_Crop], maps: _Maps, inner: _Part, laid: Tensor, light: Tensor, cell: int) -> None:
+    """Y, in its own samples."""
     frame = torch.stack([c.region.luma() for c in crops])[:, None]
     size = (frame.shape[2], frame.shape[3])
     warped = fetch(list(frame[:, None]), maps.from_frame(1, *size))
     rows, columns = _part(inner, maps, 1)
     levels = [c.face.identity.grey[c.face.identity.level(c.region.height / TALL)] for c in crops]
-    texture = _skins(levels, maps, 1, inner)
-    skin, cover, part = texture[:, :1], texture[:, 1:], warped[..., rows, columns]
-    relit = exponential(skin + _laid(light[:, 3:], cell, skin)).sub_(EPS)
-    part.lerp_(match_bands(relit, part, (cover > 0.02).float()), cover)
+    skin = fetch([level[:, :1] for level in levels], maps.from_texture(1, inner, levels[0].shape[-1]))
+    cover, part = laid * maps.skin(1, inner), warped[..., rows, columns]
+    black, white = black_and_white(crops[0].region.picture.layout)
+    unit = white - black
+    relit = exponential(skin.add_(_laid(light[:, 3:] + math.log(unit), cell, skin))).add_(black - EPS * unit)
+    part.lerp_(match_bands(relit, part, cover, unit), cover)
     for crop, luma, where in zip(crops, warped[:, 0], maps.changed(1, *size), strict=True):
         crop.region.write_luma(luma, where)

@@ -91,9 +91,10 @@ def test_what_is_put_is_rounded_and_bounded_and_leaves_the_rest(both: Both, dtyp
         whole = (torch.rand(60, 80) * top).to(dtype)
         before, part = whole.clone(), whole[5:45, 10:70]
         new = (torch.rand(40, 60) - 0.1) * top * 1.3
+        wanted = new.clamp(0, top).round().to(dtype)
         where = (torch.rand(40, 60) > 0.4).byte()
         put(part, new, where, top)
-        before[5:45, 10:70] = torch.where(where > 0, new.clamp(0, top).round().to(dtype), before[5:45, 10:70])
+        before[5:45, 10:70] = torch.where(where > 0, wanted, before[5:45, 10:70])
         assert torch.equal(whole, before)
         put(whole[:0, :60], new[:0], where[:0], top)
         return whole
