@@ -57,6 +57,22 @@ def quiet_environment(settings: PoolSettings) -> dict[str, str]:
     }
 
 
+EXTRAS = ("start_api_server", "start_monitor", "start_log_monitor")
+"""What a node of Ray starts and nobody needs here."""
+
+
+def without_extras() -> None:
+    """Keep Ray from starting the dashboard's server (it does so even when told not to), the autoscaler and the reader
+    of logs. No option does it. Ray waits for the first: without them it is up 1 to 3 s sooner, and 200 MB smaller."""
+    from ray._private.node import Node
+
+    node: Any = Node
+    if all(hasattr(node, name) for name in (*EXTRAS, "webui_url")):  # else a newer Ray, which starts as it likes
+        node._webui_url = None
+        for name in EXTRAS:
+            setattr(node, name, lambda *_, **__: None)
+
+
 class PreparedWorker(Worker):
     """A worker in a process of its own: what can be loaded before the first order is loaded at its birth."""
 
@@ -94,6 +110,7 @@ class LocalPool:
             import ray
 
             logging.getLogger("ray").setLevel(logging.CRITICAL)
+            without_extras()
             ray.init(
                 num_cpus=self.size,
                 num_gpus=self._settings.gpus,

@@ -10,7 +10,7 @@ from doubles import DrySteps
 
 from cluster.job import Failure, Step
 from cluster.ledger import Unit
-from cluster.localray import LocalPool, PoolSettings, gpu_share
+from cluster.localray import EXTRAS, LocalPool, PoolSettings, gpu_share, without_extras
 from cluster.workers import Order, Outcome
 
 
@@ -58,3 +58,13 @@ def test_every_worker_finds_room_on_a_gpu(workers: int, gpus: int, share: float)
     assert gpu_share(workers, gpus) == share
     if gpus:
         assert int(1 / gpu_share(workers, gpus)) * gpus >= workers
+
+
+def test_what_ray_would_start_besides_is_known_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private.node import Node
+
+    for name in EXTRAS:
+        monkeypatch.setattr(Node, name, getattr(Node, name))  # fails for a Ray that has another name for it
+    monkeypatch.setattr(Node, "_webui_url", None, raising=False)
+    without_extras()
+    assert [getattr(Node, name)(None, include_dashboard=False) for name in EXTRAS] == [None] * 3
