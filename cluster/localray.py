@@ -48,6 +48,8 @@ def quiet_environment(settings: PoolSettings) -> dict[str, str]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
+        # Ray's own is 15: beside any other work, workers would get next to nothing. Who wants that gives `nice`.
+        "RAY_worker_niceness": "0",
         # Pictures are megabytes: with huge pages, and with few arenas to scatter them over, a frame takes a quarter
         # less time (`docs/benchmarks.md`). glibc reads this at the start of a process only.
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=2",
