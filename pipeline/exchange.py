@@ -1,6 +1,5 @@
 """The mesh that an identity has in a person's place: its shape, the person's pose and movements."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -35,27 +34,40 @@ def _weights(device: torch.device) -> Tensor:
     return (EXCHANGE_EDGE + (EXCHANGE - EXCHANGE_EDGE) * inside)[:, None].to(device)
 
 
+@lru_cache(maxsize=4)
+def _pairs(device: torch.device) -> Tensor:
+    """(2, P) PAIRS. Lists of numbers are slow to index with."""
+    return torch.tensor(PAIRS, device=device)
+
+
+@lru_cache(maxsize=4)
+def _corners(device: torch.device) -> Tensor:
+    """(2, 2) the corners of each eye."""
+    return torch.tensor(_EYES, device=device)
+
+
 def exchange(meshes: Tensor, neutrals: Tensor, shapes: Tensor) -> Tensor:
     """(F, 468, 3) the meshes that identities with `shapes` would have in the place of people with `neutrals`."""
     offset = (shapes - neutrals) * _weights(meshes.device)
     offset[..., 2] *= DEPTH
-    upper, lower = PAIRS  # a lid or lip may move, but never open or close what the person opens or closes
-    offset[:, upper] = offset[:, lower] = (offset[:, upper] + offset[:, lower]) / 2
+    pairs = _pairs(meshes.device)  # a lid or lip may move, but never open or close what the person opens or closes
+    offset[:, pairs] = offset[:, pairs].mean(1, keepdim=True)
     target = meshes + align(meshes, neutrals).turn(offset)
-    for number, corners in enumerate(_EYES):
-        _close(target, meshes, neutrals, [p[7 * number : 7 * number + 7] for p in PAIRS], corners)
+    _close(target, meshes, neutrals)
     return target
 
 
-def _close(target: Tensor, meshes: Tensor, neutrals: Tensor, lids: Sequence[list[int]], corners: list[int]) -> None:
-    """Bring the lids of one eye together, in place, where the person's are. The landmarks of a closed eye stay some way
-    apart: measured on blinks, at 0.68 of how far they are when it is open."""
-    openness = []
-    for points in (meshes, neutrals):
-        gap = torch.linalg.vector_norm(points[:, lids[0], :2] - points[:, lids[1], :2], dim=2).mean(1)
-        openness.append(gap / torch.linalg.vector_norm(points[:, corners[0]] - points[:, corners[1]], dim=1))
-    t = ((_OPEN - openness[0] / openness[1].clamp_min(1e-3)) / (_OPEN - _CLOSED)).clamp(0, 1)
-    closed = (t * t * (3 - 2 * t))[:, None, None]
-    upper, lower = target[:, lids[0]], target[:, lids[1]]
+def _close(target: Tensor, meshes: Tensor, neutrals: Tensor) -> None:
+    """Bring the lids of each eye together, in place, where the person's are. The landmarks of a closed eye stay some
+    way apart: measured on blinks, at 0.68 of how far they are when it is open."""
+    above, below = _pairs(target.device)[:, :14].reshape(2, 2, 7)  # (2, 7) for each eye
+    corners = _corners(target.device)
+    both = torch.stack([meshes, neutrals])
+    gap = torch.linalg.vector_norm(both[:, :, above, :2] - both[:, :, below, :2], dim=4).mean(3)
+    width = torch.linalg.vector_norm(both[:, :, corners[:, 0]] - both[:, :, corners[:, 1]], dim=3)
+    now, rest = gap / width  # (F, 2)
+    t = ((_OPEN - now / rest.clamp_min(1e-3)) / (_OPEN - _CLOSED)).clamp(0, 1)
+    closed = (t * t * (3 - 2 * t))[..., None, None]
+    upper, lower = target[:, above], target[:, below]
     seam = torch.lerp(lower, upper, 0.2)  # the upper lid does most of it
-    target[:, lids[0]], target[:, lids[1]] = torch.lerp(upper, seam, closed), torch.lerp(lower, seam, closed)
+    target[:, above], target[:, below] = torch.lerp(upper, seam, closed), torch.lerp(lower, seam, closed)

@@ -12,8 +12,19 @@ from pipeline.primitives import convolve, enlarge, shrink
 
 def blur(image: Tensor, sigma: float | Tensor) -> Tensor:
     """(F, C, H, W) under a Gaussian of `sigma` pixels, one for all or (F,) one for each; the border is repeated."""
-    kernels = _kernels(sigma, image) if isinstance(sigma, Tensor) else _kernel(round(sigma, 3)).to(image.device)[None]
-    return convolve(image, kernels)
+    if not isinstance(sigma, Tensor):
+        return convolve(image, _kernel(round(sigma, 3)).to(image.device)[None])
+    longest = max(image.shape[2:])
+    # One radius for all: as the widest needs, within the picture.
+    radius = max(1, min(math.ceil(2.5 * float(sigma.amax())), longest - 1))
+    if longest > _MATRIX:
+        return convolve(image, _kernels(sigma, radius))
+    each = tuple(sigma.tolist())
+    down, across = (_matrix(each, radius, length, image.device) for length in image.shape[2:])
+    return down @ image @ across.mT
+
+
+_MATRIX = 64  # longest side of pictures that are blurred by matrices
 
 
 @lru_cache(maxsize=64)
@@ -23,12 +34,22 @@ def _kernel(sigma: float) -> Tensor:
     return k / k.sum()
 
 
-def _kernels(sigma: Tensor, image: Tensor) -> Tensor:
-    """(F, K) a kernel for each; all as long as the widest needs, within the picture."""
-    radius = max(1, min(math.ceil(2.5 * float(sigma.amax())), max(image.shape[2:]) - 1))
-    x = torch.arange(-radius, radius + 1, dtype=torch.float32, device=image.device)
+def _kernels(sigma: Tensor, radius: int) -> Tensor:
+    """(F, 2 * radius + 1) a kernel for each."""
+    x = torch.arange(-radius, radius + 1, dtype=torch.float32, device=sigma.device)
     k = torch.exp(-0.5 * (x / sigma[:, None]) ** 2)
     return k / k.sum(1, keepdim=True)
+
+
+@lru_cache(maxsize=8)
+def _matrix(sigmas: tuple[float, ...], radius: int, length: int, device: torch.device) -> Tensor:
+    """(F, 1, length, length) what blurs columns of `length` pixels when it is multiplied with them: for small pictures
+    the fastest way. Kept, because the same picture is blurred more than once."""
+    kernels = _kernels(torch.tensor(sigmas, device=device), radius)
+    taken = torch.arange(length, device=device)[:, None] + torch.arange(-radius, radius + 1, device=device)
+    taken = taken.clamp(0, length - 1).expand(len(sigmas), -1, -1)
+    result = torch.zeros(len(sigmas), length, length, device=device)
+    return result.scatter_add_(2, taken, kernels[:, None].expand_as(taken))[:, None]
 
 
 def spread(image: Tensor, weight: Tensor, sigma: Tensor) -> Tensor:

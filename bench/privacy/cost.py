@@ -8,6 +8,7 @@ import torch
 from clips import OUT, VIDEOS, talker
 from privacy import engine, instruments
 
+from pipeline.device import limit_threads
 from pipeline.identity import Seed
 from pipeline.replace import Face, Replacer
 from pipeline.shape import neutral
@@ -26,6 +27,7 @@ class Cost:
 
 def measure() -> Cost:
     """Replaces the face of the talker, frame after frame."""
+    limit_threads(1)
     film = talker(VIDEOS, 20, 1920, 1080)
     pictures = [p for _, p in zip(range(_FRAMES), engine.pictures(film), strict=False)]
     looked = engine.look(film, OUT, 8)

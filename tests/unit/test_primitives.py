@@ -7,7 +7,7 @@ import torch
 from faces import identities, mesh, portrait
 from torch import Tensor
 
-from pipeline import primitives
+from pipeline import filters, primitives
 from pipeline.identity import load
 from pipeline.picture import Picture
 from pipeline.primitives import convolve, enlarge, exponential, fetch, put, repeat, shrink
@@ -117,3 +117,10 @@ def test_a_face_is_drawn_alike(both: Both, scale: float) -> None:
     difference = (opencv - plain).abs()
     assert int(difference.max()) <= 2
     assert difference.float().mean() < 0.02
+
+
+def test_small_pictures_are_blurred_by_matrices_as_large_ones_by_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, sigma = torch.rand(2, 3, 26, 33), torch.tensor([3.0, 14.0])
+    small = filters.blur(image, sigma)
+    monkeypatch.setattr(filters, "_MATRIX", 0)
+    torch.testing.assert_close(small, filters.blur(image, sigma), atol=1e-5, rtol=0)
