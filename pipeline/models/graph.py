@@ -217,8 +217,8 @@ def _session(graph: Graph, shape: tuple[int, ...], threads: int, int8: bool) -> 
     options.inter_op_num_threads = 1
     # Several workers share the cores: a thread that waits must not burn them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # A plan for the memory of a run has each of the first two touch all of it anew, and keeps both: 150 MB more, and half
-    # a second for a 1080p picture. Later runs are as fast without.
+    # A plan for the memory of a run has each of the first two touch all of it anew, and keeps both: 150 MB more, and
+    # half a second for a 1080p picture. Later runs are as fast without.
     options.enable_mem_pattern = False
     options.log_severity_level = 3
     session: _Session = ort.InferenceSession(export(graph, shape, int8), options, providers=["CPUExecutionProvider"])
