@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline import uv
-from pipeline.shape import align
+from pipeline.shape import align, at_rest
 
 EXCHANGE = 0.8  # how much of the identity's shape is taken, inside the face
 EXCHANGE_EDGE = 0.25  # and at the oval, where hair and neck must still fit
@@ -48,7 +48,7 @@ def _corners(device: torch.device) -> Tensor:
 
 def exchange(meshes: Tensor, neutrals: Tensor, shapes: Tensor) -> Tensor:
     """(F, 468, 3) the meshes that identities with `shapes` would have in the place of people with `neutrals`."""
-    offset = (shapes - neutrals) * _weights(meshes.device)
+    offset = (shapes - at_rest(neutrals)) * _weights(meshes.device)
     offset[..., 2] *= DEPTH
     pairs = _pairs(meshes.device)  # a lid or lip may move, but never open or close what the person opens or closes
     offset[:, pairs] = offset[:, pairs].mean(1, keepdim=True)

@@ -1,18 +1,17 @@
 """Identities of nobody: points in a statistical model, drawn by a seed.
 
-A seed is all that goes in. There is no way to give a photo, an embedding or a name: coefficients come from
-HMAC-SHA256 of the job's secret and the number that the person has in the job, and the model's file is read only when
-its hash is the pinned one.
+A seed is all that goes in. There is no way to give a photo, an embedding or a name: which portraits of people who do
+not exist are mixed, and in which shares, comes from HMAC-SHA256 of the job's secret and the number that the person has
+in the job, and the model's file is read only when its hash is the pinned one.
 """
 
 import hashlib
 import hmac
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist
 
 import av
 import av.error
@@ -22,12 +21,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline import uv
-from pipeline.appearance import SKIN, SMALL
+from pipeline.appearance import SKIN
 from pipeline.errors import ModelError
 from pipeline.models import weights
 
 COLOUR = 0.7  # how much colour textures keep beside their brightness: portraits are more colourful than films
-CLIP = 2.0  # standard deviations at which coefficients end: beyond lie faces that look like no one could
+MIXED = 4  # portraits in one identity: with fewer, one of them would show
+AMPLIFIED = 0.8  # of the portraits' own spread about their group's mean: more looks like no one could
+SHAPED = 1.2  # how much further shapes go than textures: they hold no light and no noise that would grow, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +40,19 @@ class Seed:
     @classmethod
     def derive(cls, secret: bytes, person: str, attempt: int = 0) -> "Seed":
         """The seed of a person's `attempt`-th candidate. RFC 2104."""
-        return cls(hmac.new(secret, f"veilfarm identity 1|{person}|{attempt}".encode(), hashlib.sha256).digest())
+        return cls(hmac.new(secret, f"veilfarm identity 2|{person}|{attempt}".encode(), hashlib.sha256).digest())
 
     @property
     def name(self) -> str:
         """16 hex digits."""
         return hashlib.sha256(b"veilfarm seed name|" + self.key).hexdigest()[:16]
 
-    def normals(self, count: int) -> Tensor:
-        """(count,) float32 from a normal distribution cut off at CLIP; the same on every machine and version."""
-        lo, hi = NormalDist().cdf(-CLIP), NormalDist().cdf(CLIP)
+    def uniforms(self, count: int) -> list[float]:
+        """Numbers in [0, 1), the same on every machine and version."""
         stream = b"".join(
             hmac.new(self.key, i.to_bytes(4, "big"), hashlib.sha256).digest() for i in range(count // 4 + 1)
         )
-        uniform = np.frombuffer(stream[: count * 8], ">u8").astype(np.float64) / 2**64
-        return torch.tensor([NormalDist().inv_cdf(lo + (hi - lo) * float(u)) for u in uniform], dtype=torch.float32)
+        return [int.from_bytes(stream[8 * i : 8 * i + 6], "big") / 2**48 for i in range(count)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,47 +84,56 @@ def brightness(logs: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class NobodyModel:
-    """The statistical model. Textures are drawn by adding components one after the other, so that only one of them is
-    in memory at a time."""
+    """The statistical model: N portraits of people who do not exist, as textures and shapes without expression, and
+    the means of their G groups (those who look female, those who look male). An identity is a mixture of portraits of
+    one group, amplified about the group's mean."""
 
-    pictures: tuple[bytes, ...]  # mean and components as WebP
-    limits: Tensor  # (1 + K,) what full scale of each picture stands for
-    shape_mean: Tensor  # (468, 3)
-    shape_basis: Tensor  # (S, 468, 3) one standard deviation each
-    female: Tensor  # (K + S,) apparent sex as a dot product with all coefficients; above 0 looks female
-    portraits: Tensor  # (N, 128) what the recogniser says of the portraits that the model was made of
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """How many coefficients a texture has, and a shape."""
-        return len(self.pictures) - 1, len(self.shape_basis)
+    pictures: tuple[bytes, ...]  # (N + G) textures as WebP
+    limits: Tensor  # (N + G,) what full scale of each stands for
+    small: Tensor  # (N + G, 3, 128, 128) the same, shrunk
+    rest: Tensor  # (N + G, 468, 3) shapes
+    traits: Tensor  # (N + G, T) see `traits`
+    near: tuple[tuple[int, ...], ...]  # for each portrait, those of its group with the most similar traits
+    groups: tuple[int, ...]  # (N,) 0 for those who look female, 1 for those who look male
+    probes: Tensor  # (1 + 128, T) linear maps from the recogniser's vector of a photo to traits
+    portraits: Tensor  # (N, 128) what the recogniser says of the portraits, drawn like identities
 
     def draw(self, seed: Seed) -> Tensor:
-        """(K + S,) the coefficients that a seed stands for."""
-        return seed.normals(sum(self.sizes))
+        """(N + G,) the weights that a seed stands for; they sum up to 1. After Newton, Sweeney and Malin, "Preserving
+        privacy by de-identifying face images", IEEE TKDE 17(2), 2005: a face of k people is none of theirs."""
+        first, *rest = seed.uniforms(2 * MIXED)
+        anchor = int(first * len(self.groups))
+        chosen, others = [anchor], list(self.near[anchor])
+        for u in rest[: MIXED - 1]:
+            chosen.append(others.pop(int(u * len(others))))
+        shares = torch.tensor([0.25 + 0.75 * u for u in rest[MIXED - 1 :]], dtype=torch.float64)
+        shares /= shares.sum()
+        # A mean of several is paler than each: the factor gives back what averaging takes of the spread.
+        shares *= AMPLIFIED / shares.square().sum().sqrt()
+        weights = torch.zeros(len(self.pictures), dtype=torch.float64)
+        weights[torch.tensor(chosen)] = shares
+        weights[len(self.groups) + self.groups[anchor]] = 1 - shares.sum()
+        return weights.float()
 
-    def components(self) -> Iterator[Tensor]:
-        """Mean, then components, each (3, 512, 512) and scaled to one standard deviation."""
-        for content, limit in zip(self.pictures, self.limits, strict=True):
-            yield (_pixels(content).permute(2, 0, 1).float() - 128) * (limit / 127)
+    def group(self, drawn: Tensor) -> Tensor:
+        """(P,) which group each of the weights (P, N + G) is of."""
+        return drawn[:, len(self.groups) :].abs().argmax(1)
 
-    def small_components(self) -> Tensor:
-        """(1 + K, 3, 128, 128) all of them, shrunk. Kept by the process: candidates are drawn from it."""
-        return _small(self)
+    def shapes(self, drawn: Tensor) -> Tensor:
+        """(P, 468, 3) from weights (P, N + G)."""
+        middle = self.rest[len(self.groups) :][self.group(drawn)]
+        return middle + SHAPED * (torch.einsum("pn,nvc->pvc", drawn, self.rest) - middle)
 
-    def shapes(self, coefficients: Tensor) -> Tensor:
-        """(P, 468, 3) from (P, K + S)."""
-        return self.shape_mean + torch.einsum("ps,svc->pvc", coefficients[:, self.sizes[0] :], self.shape_basis)
-
-    def textures(self, coefficients: Tensor, *, small: bool = False) -> Tensor:
-        """(P, 3, s, s) from (P, K + S); s is 512, or 128."""
-        k = self.sizes[0]
+    def textures(self, drawn: Tensor, *, small: bool = False) -> Tensor:
+        """(P, 3, s, s) from weights (P, N + G); s is 512, or 128. Memory: one texture besides the result."""
         if small:
-            parts = _small(self)
-            return parts[0] + torch.einsum("pk,kchw->pchw", coefficients[:, :k], parts[1:])
-        result = torch.zeros(len(coefficients), 3, uv.SIZE, uv.SIZE)
-        for i, part in enumerate(self.components()):
-            result += part if i == 0 else coefficients[:, i - 1, None, None, None] * part
+            return torch.einsum("pn,nchw->pchw", drawn, self.small)
+        result = torch.zeros(len(drawn), 3, uv.SIZE, uv.SIZE)
+        for n in drawn.abs().amax(0).nonzero()[:, 0].tolist():
+            part = unpacked(self.pictures[n], self.limits[n])
+            for face, weight in zip(result, drawn[:, n].tolist(), strict=True):
+                if weight:
+                    face.add_(part, alpha=weight)
         return result
 
     def identities(self, seeds: Sequence[Seed], *, small: bool = False) -> list[Identity]:
@@ -139,6 +147,11 @@ class NobodyModel:
         mask = F.interpolate(uv.blend_mask(torch.device("cpu"))[None, None], size=textures.shape[-1], mode="area")
         whole = torch.cat([textures, mask.expand(len(seeds), -1, -1, -1)], 1)
         return [_identity(s, shape, t[None]) for s, shape, t in zip(seeds, shapes, whole, strict=True)]
+
+
+def unpacked(content: bytes, limit: Tensor) -> Tensor:
+    """(3, h, w) a stored texture; `limit` () is what 127 steps from the middle stand for."""
+    return (_pixels(content).permute(2, 0, 1).float() - 128) * (limit / 127)
 
 
 def _pixels(content: bytes) -> Tensor:
@@ -163,22 +176,23 @@ def _levels(texture: Tensor) -> tuple[Tensor, ...]:
 
 
 @lru_cache(maxsize=1)
-def _small(model: NobodyModel) -> Tensor:
-    return torch.stack([F.interpolate(c[None], size=SMALL, mode="area")[0] for c in model.components()])
-
-
-@lru_cache(maxsize=1)
 def load() -> NobodyModel:
     """The bundled model. Raises ModelError when its file isn't the pinned one."""
     stored = weights.arrays("nobody")
     try:
-        ends = np.cumsum(stored["lengths"])
-        content = stored["pictures"].tobytes()
-        pictures = tuple(content[e - n : e] for n, e in zip(stored["lengths"], ends, strict=True))
-        floats = {k: torch.from_numpy(stored[k].astype(np.float32)) for k in ("limits", "shape_mean", "shape_basis")}
-        others = {k: torch.from_numpy(stored[k].astype(np.float32)) for k in ("female", "portraits")}
+        large, small = (_cut(stored[k], stored[f"{k}_lengths"]) for k in ("pictures", "small"))
+        limits = torch.from_numpy(stored["limits"].astype(np.float32))
+        floats = {k: torch.from_numpy(stored[k].astype(np.float32)) for k in ("rest", "traits", "probes", "portraits")}
+        near = tuple(tuple(int(n) for n in row) for row in stored["near"])
+        groups = tuple(int(n) for n in stored["groups"])
     except KeyError as error:
         raise ModelError(
             "the model of nobody can't be read", f"it has no {error}", "install the package again"
         ) from error
-    return NobodyModel(pictures, **floats, **others)
+    shrunk = torch.stack([unpacked(content, limit) for content, limit in zip(small, limits, strict=True)])
+    return NobodyModel(large, limits, shrunk, near=near, groups=groups, **floats)
+
+
+def _cut(stored: np.ndarray, lengths: np.ndarray) -> tuple[bytes, ...]:
+    content, ends = stored.tobytes(), np.cumsum(lengths)
+    return tuple(content[e - n : e] for n, e in zip(lengths, ends, strict=True))

@@ -23,7 +23,7 @@ from pipeline.track import Floats, Sample, Track, Treatment
 from pipeline.treat import treat
 
 Veil = Literal["nobody", "mosaic", "solid"]
-Choose = Callable[[NobodyModel, bytes, str, Sequence[Sample], Sequence[Seed]], Seed]
+Choose = Callable[[NobodyModel, bytes, str, Sequence[Sample], Sequence[Seed], bool], Seed]
 _SAMPLES = 12  # of one person, for choosing an identity
 
 
@@ -147,7 +147,7 @@ def _people(
         identity = None
         if wanted and neutral is not None:
             try:
-                identity = choose(model, secret, keys[number], [s.whole() for s in samples[number]], taken)
+                identity = choose(model, secret, keys[number], [s.whole() for s in samples[number]], taken, steady)
             except NoIdentity:
                 identity = None
         if identity is not None:

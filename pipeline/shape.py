@@ -42,6 +42,8 @@ STEADY = (
     263,
 )
 
+REST = (-0.005, 0.008)  # lift of the corners of the mouth and gap of the lips in a face at rest, units
+
 
 @dataclass(frozen=True, slots=True)
 class Pose:
@@ -76,6 +78,26 @@ class Pose:
 def mean_shape() -> Tensor:
     """(468, 3) the mean of the people of whom the model of nobody is made, looking ahead. Raises ModelError."""
     return weights.load("mean_shape")["shape"]
+
+
+@lru_cache(maxsize=1)
+def expressions() -> Tensor:
+    """(2, 468, 3) how a shape changes with each unit of `expression`; learned from the portraits of the model of
+    nobody. Raises ModelError."""
+    return weights.load("mean_shape")["expressions"]
+
+
+def expression(shapes: Tensor) -> Tensor:
+    """(F, 2) of shapes (F, 468, 3): how far the corners of the mouth are lifted, and how far the lips are apart, both
+    against a mouth at rest."""
+    lift = shapes[:, [13, 14], 1].mean(1) - shapes[:, [61, 291], 1].mean(1)
+    return torch.stack([lift - REST[0], shapes[:, 14, 1] - shapes[:, 13, 1] - REST[1]], 1)
+
+
+def at_rest(shapes: Tensor) -> Tensor:
+    """(F, 468, 3) shapes of people who smile or talk, with the mouth at rest: somebody who smiles in all that is seen
+    of them is no one whose mouth is wide."""
+    return shapes - torch.einsum("fk,kvc->fvc", expression(shapes), expressions().to(shapes.device))
 
 
 def align(meshes: Tensor, shapes: Tensor, vertices: tuple[int, ...] = STEADY) -> Pose:

@@ -4,9 +4,11 @@ people who do not exist.
     python tools/build_nobody.py PORTRAITS   # a folder of pictures, one face in each
 
 Portraits: faker-js/assets-person-portrait (CC0 1.0), made by a text-to-image model, named female_… and male_….
-Method: an active appearance model (Cootes, Edwards and Taylor, ECCV 1998) on logarithms of colour from which the light
-of each portrait was taken away. Hair and things before a face are filled from the other portraits (iterated principal
-components with weights; De la Torre and Black, "Robust principal component analysis for computer vision", ICCV 2001).
+Method: shapes and textures in the plane of one mean shape (Cootes, Edwards and Taylor, "Active appearance models", ECCV
+1998), as logarithms of colour from which the light of each portrait was taken away, and from which smiles were taken by
+linear regression; identities are mixtures of them (k-Same: Newton, Sweeney and Malin, 2005). Hair and things before a
+face are filled from the other portraits (iterated principal components with weights; De la Torre and Black, "Robust
+principal component analysis for computer vision", ICCV 2001).
 """
 
 import argparse
@@ -23,16 +25,22 @@ from torch import Tensor
 
 from pipeline import appearance, shape, uv
 from pipeline.filters import blur
+from pipeline.look import warped
 from pipeline.models import weights
 from pipeline.models.centerface import CenterFace
 from pipeline.models.facemesh import FaceMesh
+from pipeline.models.recogniser import SIZE as RECOGNISED
 from pipeline.models.recogniser import Recogniser
 from pipeline.picture import Picture, PixelLayout
 
 SOURCE = Source("github", "faker-js/assets-person-portrait", "1", "CC0-1.0")
-COMPONENTS, SHAPE_COMPONENTS = 80, 30
+VIEWS, RIDGE = 4, 2.0  # of the probes for traits
+SHAVED = (164, 165, 391, 167, 393, 92, 322, 199, 200, 208, 428, 175)  # points where a beard would be
+CHEEKS = (50, 280, 101, 330, 118, 347, 123, 352)
+NEAR = 28  # portraits with similar traits that one may be mixed with
 SMALL = 128  # pixels of the pictures on which hair is told from skin
 MOST_TURNED = 15.0  # degrees; a portrait that looks aside gives no shape and no texture
+MOST_MOVED = (0.04, 0.062)  # more than at rest: a smile or an open mouth that no line can take away
 PATIENCE = 0.16  # residual in logarithms at which a pixel counts half
 
 
@@ -71,8 +79,9 @@ def meshes_of(images: list[Tensor]) -> Tensor:
     return result
 
 
-def store_mean_shape(meshes: Tensor) -> None:
-    """Generalised Procrustes (Gower 1975) over heads that look ahead; symmetric, one unit between the eyes' corners."""
+def procrustes(meshes: Tensor) -> Tensor:
+    """(468, 3) the mean shape. Generalised Procrustes (Gower 1975) over heads that look ahead; symmetric, one unit
+    between the eyes' corners."""
     mean = meshes[0] - meshes[0].mean(0)
     mean = mean / (mean[263] - mean[33]).norm()
     for _ in range(10):
@@ -85,7 +94,14 @@ def store_mean_shape(meshes: Tensor) -> None:
         y = y / y.norm()
         mean = (mean - mean.mean(0)) @ torch.stack([x, y, torch.linalg.cross(x, y)]).T
         mean = mean / (mean[263] - mean[33]).norm()
+    return mean
+
+
+def store_mean_shape(mean: Tensor, expressions: Tensor | None = None) -> None:
+    """The mean, and how a shape changes with the expression (2, 468, 3)."""
     arrays = {"shape": mean.numpy().astype(np.float32)}
+    if expressions is not None:
+        arrays["expressions"] = expressions.numpy().astype(np.float32)
     store("mean_shape", "Mean face shape of the model of nobody", SOURCE, "portraits", mean.numpy().tobytes(), arrays)
     weights.catalogue.cache_clear()
     shape.mean_shape.cache_clear()
@@ -159,33 +175,106 @@ def tidy(texture: Tensor, face: Tensor) -> Tensor:
     return texture * (contrast.median() / contrast).clamp(0.6, 1.5).sqrt()[:, None, None, None]
 
 
-def packed(images: Tensor) -> dict[str, np.ndarray]:
-    """(N, 3, 512, 512) as pictures: WebP bytes end to end, their lengths, and the value of 127 steps of each."""
-    top = images.abs().amax((1, 2, 3))
+def packed(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 3, h, w) in -1..1 as WebP pictures: bytes end to end, and the length of each."""
     parts = []
-    for image, limit in zip(images, top, strict=True):
-        steps = (image / limit * 127 + 128).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    for image in images:
+        steps = (image * 127 + 128).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
         buffer = io.BytesIO()
         Image.fromarray(steps).save(buffer, "WEBP", quality=97, method=6)
         parts.append(np.frombuffer(buffer.getvalue(), np.uint8))
-    return {"pictures": np.concatenate(parts), "lengths": np.array([len(p) for p in parts]), "limits": top.numpy()}
+    return np.concatenate(parts), np.array([len(p) for p in parts])
 
 
-def components(rows: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (D), components scaled by one standard deviation (count, D), and the rows' coordinates (N, count)."""
-    mean = rows.mean(0)
-    values, vectors = torch.linalg.eigh((rows - mean) @ (rows - mean).T)
-    values, vectors = values.flip(0)[:count], vectors.flip(1)[:, :count]
-    print(f"{count} components hold {float(values.sum() / (rows - mean).square().sum()):.3f} of the variance")
-    root = (len(rows) - 1) ** 0.5
-    return mean, (vectors.T @ (rows - mean)) / root, vectors * root
+def at_rest(values: Tensor, moved: Tensor) -> tuple[Tensor, Tensor]:
+    """`values` (N, ...) without what depends on the expression (N, 2), by least squares; and how they depend on it
+    (2, ...)."""
+    rows = values.reshape(len(values), -1)
+    known = torch.cat([moved, torch.ones(len(moved), 1)], 1)
+    slope = torch.linalg.lstsq(known, rows).solution[:2]
+    return (rows - moved @ slope).reshape(values.shape), slope.reshape(2, *values.shape[1:])
 
 
-def axis(coordinates: Tensor, value: Tensor) -> Tensor:
-    """(K,) ridge regression of a value (N,) on the coordinates (N, K), to be used as a dot product."""
-    k = coordinates.shape[1]
-    centred = value - value.mean()
-    return torch.linalg.solve(coordinates.T @ coordinates + 20 * torch.eye(k), coordinates.T @ centred)
+def lines(textures: Tensor) -> Tensor:
+    """(N,) of small textures (N, 3, s, s): the logarithm of the contrast of fine detail on skin, away from brows, eyes
+    and lips."""
+    grey = textures.mean(1, keepdim=True)
+    band = blur(grey, 0.8) - blur(grey, 3.0)
+    skin = appearance.plain_mask(textures.shape[-1], textures.device)
+    return torch.log(((band.square() * skin).sum((1, 2, 3)) / skin.sum()).sqrt() + 1e-3)
+
+
+def beard(textures: Tensor) -> Tensor:
+    """(N,) of textures (N, 3, s, s): how much darker than the cheeks upper lip and chin are, in logarithms."""
+    size = textures.shape[-1]
+    axis = (torch.arange(size) + 0.5) * uv.SIZE / size
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    means = []
+    for named in (SHAVED, CHEEKS):
+        mask = torch.zeros(size, size)
+        for px, py in uv.coordinates(torch.device("cpu"))[list(named)].tolist():
+            mask = torch.maximum(mask, (torch.hypot(x - px, y - py) < 0.06 * uv.PIXELS_PER_UNIT).float())
+        means.append((textures.mean(1) * mask).sum((1, 2)) / mask.sum())
+    return means[1] - means[0]
+
+
+def tone(images: list[Tensor], meshes: Tensor) -> Tensor:
+    """(N,) the logarithm of the median brightness of plain skin in the portraits themselves."""
+    plain = appearance.plain_mask(SMALL, torch.device("cpu"))[0, 0] > 0.5
+    weight = torch.tensor([0.2126, 0.7152, 0.0722])[:, None]
+    found = [
+        (appearance.unwrap(i, m, SMALL)[:, plain] * weight).sum(0).median() for i, m in zip(images, meshes, strict=True)
+    ]
+    return torch.log(torch.stack(found) + 0.02)
+
+
+def seen(images: list[Tensor], meshes: Tensor) -> Tensor:
+    """(VIEWS, N, 128) what the recogniser says of the portraits, sharp and ever more blurred."""
+    recogniser = Recogniser(torch.device("cpu"))
+    views = []
+    for view in range(VIEWS):
+        crops = []
+        for image, mesh in zip(images, meshes, strict=True):
+            unit = float((mesh[263] - mesh[33]).norm())
+            soft = blur(image[None], 0.035 * view * unit)[0] if view else image
+            crops.append(warped(as_picture(soft), recogniser.align(mesh[None].numpy())[0], RECOGNISED))
+        views.append(torch.cat([recogniser.embed(torch.stack(crops[i : i + 32])) for i in range(0, len(crops), 32)]))
+    return torch.stack(views)
+
+
+def probes(vectors: Tensor, values: Tensor) -> Tensor:
+    """(1 + 128, T) ridge regression of traits (N, T) on vectors (V, N, 128), tried on portraits left out."""
+    part = torch.arange(vectors.shape[1]) % 5
+    guessed = torch.zeros(vectors.shape[0], *values.shape)
+    for k in range(5):
+        found = _ridge(vectors[:, part != k], values[part != k])
+        guessed[:, part == k] = vectors[:, part == k] @ found[1:] + found[0]
+    for number, name in enumerate(("sex", "lines", "beard", "tone")):
+        pair = torch.stack([guessed[..., number].flatten(), values[:, number].repeat(len(vectors))])
+        print(f"apparent {name}: correlation {float(torch.corrcoef(pair)[0, 1]):.2f} on portraits left out")
+    right = float((guessed[..., 0].sign() == values[:, 0]).float().mean())
+    print(f"apparent sex: {right:.3f} right on portraits left out")
+    return _ridge(vectors, values)
+
+
+def _ridge(vectors: Tensor, values: Tensor) -> Tensor:
+    rows, wanted = vectors.flatten(0, 1), values.repeat(len(vectors), 1)
+    mean, level = rows.mean(0), wanted.mean(0)
+    gram = (rows - mean).T @ (rows - mean) + RIDGE * torch.eye(rows.shape[1])
+    weights = torch.linalg.solve(gram, (rows - mean).T @ (wanted - level))
+    return torch.cat([(level - mean @ weights)[None], weights])
+
+
+def similar(found: Tensor, group: Tensor) -> Tensor:
+    """(N, NEAR) for each row of traits (N, T) the nearest others of the same group."""
+    unit = (found - found.mean(0)) / found.std(0)
+    distance = torch.cdist(unit, unit) + 1e3 * (group[:, None] != group[None]) + 1e6 * torch.eye(len(found))
+    return distance.argsort(dim=1, stable=True)[:, :NEAR]
+
+
+def groups_too(values: Tensor, group: Tensor) -> Tensor:
+    """`values` (N, ...) and below them the means of both groups."""
+    return torch.cat([values, *(values[group == g].mean(0, keepdim=True) for g in (0, 1))])
 
 
 def main() -> None:
@@ -195,37 +284,49 @@ def main() -> None:
     names, images = read(parser.parse_args().portraits)
     meshes = meshes_of(images)
     known = torch.isfinite(meshes).all(2).all(1)
-    store_mean_shape(meshes[known])
+    mean = procrustes(meshes[known])
+    store_mean_shape(mean)
     angles = torch.full((len(names), 3), 90.0)
     angles[known] = shape.pose(meshes[known]).angles()
-    good = known & (angles[:, 0].abs() < MOST_TURNED)
-    print(f"{len(names)} portraits, {int(known.sum())} with a face, {int(good.sum())} looking ahead")
-    names = [n for n, g in zip(names, good, strict=True) if g]
-    images = [i for i, g in zip(images, good, strict=True) if g]
-    meshes = meshes[good]
+    ahead = (known & (angles[:, 0].abs() < MOST_TURNED)).nonzero()[:, 0].tolist()
+    names, images, meshes = [names[i] for i in ahead], [images[i] for i in ahead], meshes[ahead]
     textures = textures_of(images, meshes)
     shapes = shape.pose(meshes).undo(meshes)
-    mean, basis, where = components(textures.reshape(len(names), -1), COMPONENTS)
-    shape_mean, shape_basis, shape_where = components(shapes.reshape(len(names), -1), SHAPE_COMPONENTS)
     female = torch.tensor([1.0 if n.startswith("female") else -1.0 for n in names])
-    size = (1, 3, uv.SIZE, uv.SIZE)
-    pictures = torch.cat([mean.reshape(size), basis.reshape(-1, *size[1:])])
-    kept = torch.cat([where, shape_where], 1)
-    faces = appearance.portray(textures, shapes)
-    embeddings = Recogniser(torch.device("cpu")).embed(faces)
+    small = F.interpolate(textures, size=SMALL, mode="area")
+    found = torch.stack([female, lines(small), beard(small), tone(images, meshes)], 1)
+    maps = probes(seen(images, meshes), found)
+    calm = (shape.expression(shapes) < torch.tensor(MOST_MOVED)).all(1)
+    print(
+        f"{len(angles)} portraits, {int(known.sum())} with a face, {len(ahead)} looking ahead, {int(calm.sum())} calm"
+    )
+    group, found = (female[calm] < 0).long(), found[calm]
+    moved = shape.expression(shapes[calm])
+    shapes, slope = at_rest(shapes[calm], moved)
+    textures, _ = at_rest(textures[calm], moved)
+    store_mean_shape(mean, slope)
+    names = [n for n, c in zip(names, calm.tolist(), strict=True) if c]
+    embeddings = Recogniser(torch.device("cpu")).embed(appearance.portray(textures, shapes))
+    whole = groups_too(textures, group)
+    limits = whole.abs().amax((1, 2, 3))
+    unit = whole / limits[:, None, None, None]
+    pictures, lengths = packed(unit)
+    shrunk, shrunk_lengths = packed(F.interpolate(unit, size=SMALL, mode="area"))
     arrays = {
-        **packed(pictures),
-        "shape_mean": shape_mean.reshape(468, 3).numpy().astype(np.float32),
-        "shape_basis": shape_basis.reshape(-1, 468, 3).numpy().astype(np.float16),
-        "female": axis(kept, female).numpy().astype(np.float32),
+        "pictures": pictures,
+        "pictures_lengths": lengths,
+        "small": shrunk,
+        "small_lengths": shrunk_lengths,
+        "limits": limits.numpy(),
+        "rest": groups_too(shapes, group).numpy().astype(np.float16),
+        "traits": groups_too(found, group).numpy().astype(np.float16),
+        "near": similar(found[:, 1:], group).numpy().astype(np.uint8),
+        "groups": group.numpy().astype(np.uint8),
+        "probes": maps.numpy().astype(np.float32),
         "portraits": embeddings.numpy().astype(np.float16),
     }
-    distances = torch.cdist(embeddings, embeddings) + 9 * torch.eye(len(names))
-    print(
-        "nearest other portrait, quantiles:", distances.amin(1).quantile(torch.tensor([0.0, 0.05, 0.5, 0.95])).tolist()
-    )
     content = "\n".join(names).encode()
-    store("nobody", "Active appearance model of people who do not exist", SOURCE, "portraits", content, arrays)
+    store("nobody", "Appearance model of people who do not exist", SOURCE, "portraits", content, arrays)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 CHUNK = Fraction(2)  # seconds: short, so that even these clips have more than one
 RATE = 25
 _PIPELINE = Path(identity.__file__).resolve().parent
-Choose = Callable[[NobodyModel, bytes, str, Sequence[Sample], Sequence[Seed]], Seed]
+Choose = Callable[[NobodyModel, bytes, str, Sequence[Sample], Sequence[Seed], bool], Seed]
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,7 @@
 """Identities: drawn by seed alone, always the same, and unlike the portraits of the model."""
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ import torch
 
 from pipeline import appearance, choose, identity, uv
 from pipeline.errors import ModelError
-from pipeline.identity import CLIP, Identity, NobodyModel, Seed, load
+from pipeline.identity import MIXED, Identity, NobodyModel, Seed, load
 from pipeline.models import weights
 from pipeline.models.recogniser import Recogniser
+from pipeline.shape import expression
 
 
 @pytest.fixture(scope="module")
@@ -20,22 +22,34 @@ def model() -> NobodyModel:
 
 def test_a_seed_is_stable_over_versions_and_tells_nothing_of_the_secret() -> None:
     seed = Seed.derive(b"secret of the job", "person 0", 3)
-    assert seed.key.hex().startswith("32a8ecb0aa5405f0")
-    assert seed.normals(4).tolist() == pytest.approx([1.27156, -0.71353, -1.36341, 0.16466], abs=1e-5)
+    assert seed.uniforms(3) == pytest.approx([0.146703413, 0.089773541, 0.712348858], abs=1e-9)
     again = Seed.derive(b"secret of the job", "person 0", 3)
     assert seed == again
-    assert torch.equal(seed.normals(110), again.normals(110))
+    assert seed.uniforms(8) == again.uniforms(8)
     others = [Seed.derive(b"secret of the jo!", "person 0", 3), Seed.derive(b"secret of the job", "person 1", 3)]
     others.append(Seed.derive(b"secret of the job", "person 0", 4))
     assert len({s.name for s in (seed, *others)}) == 4
     assert seed.key.hex()[:16] not in seed.name
 
 
-def test_coefficients_are_a_cut_off_normal_distribution() -> None:
-    drawn = torch.cat([Seed.derive(b"k", str(i)).normals(200) for i in range(50)])
-    assert drawn.abs().max() <= CLIP
-    assert abs(float(drawn.mean())) < 0.03
-    assert float(drawn.std()) == pytest.approx(0.88, abs=0.03)  # of a normal distribution cut off at 2
+def test_an_identity_is_a_mixture_of_several_portraits_of_one_group(model: NobodyModel) -> None:
+    drawn = torch.stack([model.draw(Seed.derive(b"k", str(i))) for i in range(200)])
+    people = drawn[:, : len(model.groups)]
+    assert drawn.sum(1).sub(1).abs().max() < 1e-5
+    assert ((people > 0).sum(1) == MIXED).all()
+    assert (people >= 0).all()
+    # No portrait makes up most of a face, whatever the seed.
+    assert (people.amax(1) / people.sum(1)).max() < 0.6
+    groups = torch.tensor(model.groups)
+    for shares, group in zip(people, model.group(drawn), strict=True):
+        assert (groups[shares > 0] == group).all()
+    assert len(set(people.argmax(1).tolist())) > 80  # everyone of the portraits has a part in somebody
+    assert 40 < int(model.group(drawn).sum()) < 160
+
+
+def test_a_face_of_nobody_does_not_smile_and_does_not_talk(model: NobodyModel) -> None:
+    shapes = model.shapes(torch.stack([model.draw(Seed.derive(b"k", str(i))) for i in range(40)]))
+    assert expression(shapes).abs().max() < 0.02
 
 
 def test_textures_are_large_enough_and_differ(model: NobodyModel) -> None:
@@ -46,7 +60,9 @@ def test_textures_are_large_enough_and_differ(model: NobodyModel) -> None:
     assert (a.shape - b.shape).norm(dim=1).mean() > 0.01
     small = model.identities([Seed.derive(b"k", "a")], small=True)[0]
     wide = torch.nn.functional.interpolate(a.levels[0], size=small.levels[0].shape[-1], mode="area")
-    assert (wide - small.levels[0]).abs().max() < 0.02
+    # Both are stored as pictures, each with an error of its own.
+    assert (wide - small.levels[0]).abs().mean() < 0.008
+    assert (wide - small.levels[0]).abs().max() < 0.15
 
 
 def test_drawn_faces_are_not_the_portraits_and_not_one_another(model: NobodyModel) -> None:
@@ -55,7 +71,7 @@ def test_drawn_faces_are_not_the_portraits_and_not_one_another(model: NobodyMode
     faces = Recogniser(torch.device("cpu")).embed(
         appearance.portray(model.textures(drawn, small=True), model.shapes(drawn))
     )
-    assert torch.cdist(faces, model.portraits).min() > 0.3
+    assert torch.cdist(faces, model.portraits).min() > 0.2  # nearer than FROM_PORTRAIT is refused by `choose`
     apart = torch.cdist(faces, faces)[~torch.eye(12, dtype=torch.bool)]
     assert apart.median() > 0.5
 
@@ -67,7 +83,7 @@ def test_a_face_near_to_a_portrait_or_to_one_in_use_is_refused(model: NobodyMode
     second = choose.choose(model, b"k", "a", [], [first])
     assert second != first
     near = choose._portraits(model, [first], Recogniser(torch.device("cpu")))
-    poisoned = NobodyModel(model.pictures, model.limits, model.shape_mean, model.shape_basis, model.female, near)
+    poisoned = replace(model, portraits=near)
     assert choose.choose(poisoned, b"k", "a", [], []) != first
 
 

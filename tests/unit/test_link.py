@@ -62,7 +62,9 @@ def chunk(number: int, start: int, stop: int, *tracklets: Tracklet, damaged: Seq
     return ChunkAnalysis(number, start, stop, SIZE, tracklets, np.array(damaged, np.int32), {})
 
 
-def choose(model: object, secret: bytes, key: str, samples: Sequence[Sample], taken: Sequence[Seed]) -> Seed:
+def choose(
+    model: object, secret: bytes, key: str, samples: Sequence[Sample], taken: Sequence[Seed], steady: bool = False
+) -> Seed:
     return Seed.derive(secret, key)
 
 

@@ -1,0 +1,61 @@
+"""What a new face must not contradict: read off the recogniser's vectors, and used for nothing but the choice."""
+
+import pytest
+import torch
+
+from pipeline import choose, identity, traits
+from pipeline.identity import NobodyModel, Seed
+from pipeline.traits import BEARD, COUNT, LINES, SEX, TONE
+
+
+@pytest.fixture(scope="module")
+def model() -> NobodyModel:
+    return identity.load()
+
+
+def test_a_face_that_looks_like_the_person_contradicts_nothing() -> None:
+    wanted = torch.tensor([1.0, -3.0, 0.05, -0.6])
+    assert float(traits.contradictions(wanted[None], wanted)) == 0
+
+
+@pytest.mark.parametrize(
+    ("trait", "change"), [(SEX, -2.0), (LINES, 0.5), (BEARD, 0.15), (BEARD, -0.15), (TONE, 0.5), (TONE, -0.5)]
+)
+def test_each_trait_counts(trait: int, change: float) -> None:
+    wanted = torch.tensor([1.0, -3.0, 0.05, -0.6])
+    drawn = wanted.clone()
+    drawn[trait] += change
+    assert float(traits.contradictions(drawn[None], wanted)) >= 1
+
+
+def test_a_head_of_which_the_probe_is_not_sure_fits_both() -> None:
+    both = torch.tensor([[1.0, -3.0, 0.05, -0.6], [-1.0, -3.0, 0.05, -0.6]])
+    assert traits.contradictions(both, torch.tensor([0.0, -3.0, 0.05, -0.6])).max() == 0
+
+
+def test_younger_is_less_of_a_contradiction_than_older() -> None:
+    wanted = torch.tensor([1.0, -3.0, 0.05, -0.6])
+    drawn = torch.stack([wanted + torch.tensor([0, d, 0, 0]) for d in (0.4, -0.4)])
+    older, younger = traits.contradictions(drawn, wanted).tolist()
+    assert older > younger > 0
+
+
+def test_the_probes_are_linear_and_the_median_outlasts_one_bad_look(model: NobodyModel) -> None:
+    vectors = torch.zeros(3, 128)
+    vectors[2] = 50
+    assert torch.equal(traits.apparent(vectors, model.probes), model.probes[0])
+    assert model.probes.shape == (129, COUNT)
+
+
+def test_best_fitting_seeds_come_first(model: NobodyModel) -> None:
+    class Looked:
+        embedding = torch.linalg.lstsq(
+            model.probes[1:].T, torch.tensor([1.0, -3.2, 0, -0.5]) - model.probes[0]
+        ).solution
+
+    chosen = choose._fitting(model, b"k", "a", [Looked()])  # type: ignore[list-item]
+    drawn = torch.stack([model.draw(s) for s in chosen])
+    assert (model.group(drawn) == 0).all()  # all look female
+    first, last = ((drawn[part] @ model.traits)[:, BEARD].abs().mean() for part in (slice(0, 10), slice(30, 40)))
+    every = torch.stack([model.draw(Seed.derive(b"k", "a", k)) for k in range(400)])
+    assert max(first, last) < (every @ model.traits)[:, BEARD].abs().mean()
