@@ -24,11 +24,13 @@ _FEATHER = 0.06  # of the box's size, outside of what must be hidden
 
 
 def cover(
-    picture: Picture, box: Sequence[float] | np.ndarray, mesh: np.ndarray | None, style: Style, seed: int
-) -> None:
+    picture: Picture, box: Sequence[float] | np.ndarray, mesh: np.ndarray | None, style: Style, seed: int,
+    share: float = 1.0,
+) -> None:  # fmt: skip
     """Cover the region of `box` (xyxy px), and of `mesh` (468, 3) px where it reaches further, in place. Everything in
     a rounded box (superellipse) that fills the region is hidden entirely; a thin soft rim lies outside.
-    `seed` fixes the mosaic's error for one face, so that it does not flicker."""
+    `seed` fixes the mosaic's error for one face, so that it does not flicker. A `share` below 1 hides nothing: it
+    is for fading a cover in over what may be seen."""
     hidden = _hull(box, mesh)
     width, height = hidden[2] - hidden[0], hidden[3] - hidden[1]
     edge_x, edge_y = width * _FEATHER + 1, height * _FEATHER + 1
@@ -36,7 +38,7 @@ def cover(
     if region[2] <= region[0] or region[3] <= region[1]:
         return
     device = picture.planes[0].device
-    mask = _mask(hidden, region, device)
+    mask = _mask(hidden, region, device) * share
     shape = (3, region[3] - region[1], region[2] - region[0])
     if style == "solid":
         colour = torch.full(shape, PLAIN, device=device)

@@ -24,6 +24,7 @@ from pipeline.smooth import smooth
 from pipeline.track import Floats, Track, Treatment
 
 _NEAR = 12  # frames on both sides of a damaged one whose faces might be in it
+_FADE = 6  # frames in which a cover comes, over a face that is replaced
 _MARGIN = 0.15  # of the box, added on each side before it is covered
 _DAMAGED_MARGIN = 0.5  # the concealed picture may show the face where it was frames ago
 
@@ -51,6 +52,7 @@ class Plan:
     treatment: Treatment
     mesh: Floats | None  # (468, 3) px, steady
     person: Person | None
+    veiled: float = 0.0  # 0..1: how much of a cover already lies over a replaced face, since a cover is to come
 
 
 def plans(chunk: Chunk, analysis: ChunkAnalysis, linked: Linked, found: Sequence[Track] = ()) -> dict[int, list[Plan]]:
@@ -62,7 +64,7 @@ def plans(chunk: Chunk, analysis: ChunkAnalysis, linked: Linked, found: Sequence
         inside = np.flatnonzero((track.frames >= chunk.start) & (track.frames < chunk.stop))
         if not len(inside):
             continue
-        meshes = _meshes(track, analysis)
+        meshes, veiled = _meshes(track, analysis), fades(track.treatment)
         person = people.get(track.person)
         for k in inside:
             treatment, mesh = Treatment(int(track.treatment[k])), meshes.get(int(track.frames[k]))
@@ -70,10 +72,25 @@ def plans(chunk: Chunk, analysis: ChunkAnalysis, linked: Linked, found: Sequence
                 mesh is None or person is None or person.identity is None or person.neutral is None
             ):
                 treatment = Treatment.COVER_FILLED
-            result.setdefault(int(track.frames[k]), []).append(Plan(track.id, track.boxes[k], treatment, mesh, person))
+            result.setdefault(int(track.frames[k]), []).append(
+                Plan(track.id, track.boxes[k], treatment, mesh, person, float(veiled[k]))
+            )
     for todo in result.values():
         todo.sort(key=lambda p: (p.treatment == Treatment.COVER_GATE, float(np.prod(p.box[2:] - p.box[:2]))))
     return result
+
+
+def fades(treatment: np.ndarray) -> Floats:
+    """(n,) from 0 to 1 while a replaced face nears a stretch in which it is covered, and back after it: a cover that
+    came at once would draw the eye. 0 on covered frames. Frames for which a cover is a matter of damage don't count."""
+    index = np.arange(len(treatment))
+    covers = index[~np.isin(treatment, [Treatment.REPLACE, Treatment.COVER_DAMAGED, Treatment.COVER_GATE])]
+    if not len(covers):
+        return np.zeros(len(treatment), np.float32)
+    after = np.searchsorted(covers, index).clip(0, len(covers) - 1)
+    distance = np.minimum(np.abs(covers[after] - index), np.abs(covers[(after - 1).clip(0)] - index))
+    veiled = np.clip(1 - distance / (_FADE + 1), 0, 1)
+    return np.where(treatment == Treatment.REPLACE, veiled, 0).astype(np.float32)
 
 
 def _meshes(track: Track, analysis: ChunkAnalysis) -> dict[int, Floats]:
@@ -132,6 +149,8 @@ class Painter:
             for one in plan:
                 if one.treatment != Treatment.REPLACE:
                     self._cover(picture, one, one.treatment)
+                elif one.veiled > 0:
+                    cover(picture, grown(one.box, _MARGIN), one.mesh, self._style, one.track, one.veiled)
 
     def _before(self, faces: list[tuple[Picture, Plan]]) -> dict[tuple[int, int], torch.Tensor]:
         """What is before the faces: masks as `occlude.Lookout` gives them, by picture and track."""

@@ -1,6 +1,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pipeline.ahead import ahead
 from pipeline.analyse import Eyes
 from pipeline.chunk import plan
 from pipeline.decode import read
-from pipeline.draw import Painter, plans
+from pipeline.draw import Painter, fades, plans
 from pipeline.encode import EncoderSettings
 from pipeline.link import Linked
 from pipeline.reading import decoded, open_input, video_stream
@@ -187,3 +188,41 @@ def test_ahead_ends_its_thread_and_closes_what_it_reads() -> None:
         use()
     assert closed == ["ahead"]
     assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
+
+
+def test_a_cover_comes_and_goes_over_some_frames() -> None:
+    treatment = np.full(40, Treatment.REPLACE, np.uint8)
+    treatment[20:25] = Treatment.COVER_PROFILE
+    veiled = fades(treatment)
+    assert (veiled[20:25] == 0).all()  # covered as a whole: nothing lies over it
+    assert (veiled[:13] == 0).all()
+    assert (veiled[32:] == 0).all()
+    assert (np.diff(veiled[13:20]) > 0).all()
+    assert np.allclose(veiled[14:20], veiled[25:31][::-1])
+    assert 0.7 < veiled[19] < 1
+
+
+@pytest.mark.parametrize("treatment", [Treatment.REPLACE, Treatment.COVER_DAMAGED, Treatment.COVER_GATE])
+def test_what_was_not_decided_for_the_look_of_it_does_not_fade(treatment: Treatment) -> None:
+    treatments = np.full(20, Treatment.REPLACE, np.uint8)
+    treatments[10] = treatment
+    assert (fades(treatments) == 0).all()
+
+
+def test_a_fading_cover_lies_over_the_replaced_face(seen: Seen, model: identity.NobodyModel) -> None:
+    (track,) = seen.linked.tracks
+    treatment = track.treatment.copy()
+    treatment[20:] = Treatment.COVER_PROFILE
+    linked = replace(seen.linked, tracks=(replace(track, treatment=treatment),))
+    pictures = {}
+    for name, one in (("replaced", seen.linked), ("fading", linked)):
+        painter = Painter(seen.chunks[0], seen.analyses[0], one, (), Replacer(model, CPU), "solid", CPU)
+        pictures[name] = list(read(seen.info, seen.index, 10, 20))
+        painter.draw(pictures[name])
+    rates = []
+    for number in range(10, 20):
+        x0, y0, x1, y1 = face_box(number).astype(int)
+        a, b = (pictures[n][number - 10].planes[0][y0:y1, x0:x1].float() for n in ("replaced", "fading"))
+        rates.append(float((a - b).abs().mean()))
+    assert rates[0] == 0
+    assert rates[9] > 2 * rates[5] > 0
