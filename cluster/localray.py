@@ -48,6 +48,8 @@ def quiet_environment(settings: PoolSettings) -> dict[str, str]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
+        # A list of all calls, progress among them, for a dashboard that isn't there: it would grow by 2 MB a minute.
+        "RAY_task_events_report_interval_ms": "0",
         # Ray's own is 15: beside any other work, workers would get next to nothing. Who wants that gives `nice`.
         "RAY_worker_niceness": "0",
         # Pictures are megabytes: with huge pages, and with few arenas to scatter them over, a frame takes a quarter
