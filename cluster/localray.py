@@ -97,6 +97,7 @@ class LocalPool:
         self._early_order: Order | None = None
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._idle: list[Any] = []
+        self._begun = False  # whether a worker has ever been given an order
         self._busy: dict[Any, tuple[Any, Order]] = {}  # reference of the outcome -> actor, order
         self._asked: dict[Any, Order] = {}  # reference of a number of frames -> order
         self._frames: dict[str, int] = {}
@@ -144,16 +145,21 @@ class LocalPool:
 
     def takes(self, unit: Unit) -> bool:
         """See Pool."""
-        if self._up.is_set():
+        if self._for_workers(unit):
             return bool(self._idle)
         if self._thread is None:  # only now: a command that finds nothing to do doesn't start Ray
             self._thread = threading.Thread(target=self._start, name="ray-start", daemon=True)
             self._thread.start()
         return unit.step in EARLY and self._early_order is None
 
+    def _for_workers(self, unit: Unit) -> bool:
+        """Workers that are up still have to load their networks, which the first film's early steps don't wait for."""
+        return self._up.is_set() and (self._begun or unit.step not in EARLY)
+
     def submit(self, order: Order) -> None:
         """See Pool."""
-        if self._up.is_set():
+        if self._for_workers(order.unit):
+            self._begun = True
             actor = self._idle.pop(0)
             self._busy[actor.run.remote(order)] = (actor, order)
             return

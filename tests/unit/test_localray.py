@@ -1,8 +1,9 @@
 """The pool on this machine, without a Ray: who works on, and with how much of a GPU."""
 
 import sys
+import threading
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -68,3 +69,25 @@ def test_what_ray_would_start_besides_is_known_by_name(monkeypatch: pytest.Monke
     monkeypatch.setattr(Node, "_webui_url", None, raising=False)
     without_extras()
     assert [getattr(Node, name)(None, include_dashboard=False) for name in EXTRAS] == [None] * 3
+
+
+def test_a_first_film_is_indexed_while_workers_load_their_networks(tmp_path: Path, killed: list[Any]) -> None:
+    pool = LocalPool(DrySteps(), PoolSettings(1, 1, 0))
+    pool._up.set()
+    pool._idle = [SimpleNamespace(run=SimpleNamespace(remote=lambda order: Outcome(order, 1.0, None)))]
+    try:
+        early, late = (Order(tmp_path, "job", Unit(*u), u[0], tmp_path / "secret", 1) for u in _UNITS)
+        pool._thread = threading.current_thread()
+        assert pool.takes(early.unit)
+        pool.submit(early)
+        assert len(pool._idle) == 1
+        assert not pool.takes(early.unit)  # one at a time
+        assert pool.takes(late.unit)
+        pool.submit(late)
+        assert pool._idle == []
+        assert not pool.takes(early.unit)  # from now on workers are quick to answer
+    finally:
+        pool.close()
+
+
+_UNITS = ((Step.INDEX,), (Step.ANALYSE, 0))
