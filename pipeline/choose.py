@@ -25,10 +25,14 @@ from pipeline.track import Sample
 CANDIDATES = 10  # tried at once
 ROUNDS = 4
 DRAWN = 400  # seeds of which the best fitting become candidates
-FROM_PERSON = 0.66  # distance to the person replaced: the recogniser's own threshold, 0.6, and a tenth
+MARGIN = 1.1  # how far beyond a threshold the distance to the person replaced must be
+WHOLE = 0.60  # the recogniser's own threshold
+EYES = 0.39  # the same when it sees brows and eyes alone: 1 % of pairs of different people are nearer, of 60
 FROM_PORTRAIT = 0.36  # between drawn faces and portraits, both seen in even light (see `appearance.portray`)
 FROM_OTHERS = 0.50
 LOOKS = 4  # samples of the person that a candidate is tried on
+EYE_LOOKS = 2  # of these, as many are looked at for brows and eyes alone
+EYE_ROWS = slice(17, 60)  # where they are in an aligned face
 _STEP = 0.5  # of a contradiction: finer differences say nothing, and would make the choice unsteady
 
 
@@ -57,7 +61,7 @@ def choose(
         far = torch.zeros(len(seeds))
         hopeful = [k for k in range(len(seeds)) if distinct[k]]  # trying on the person takes longest
         far[hopeful] = _from_person(model, [seeds[k] for k in hopeful], looks, recogniser)
-        allowed = distinct & (far >= FROM_PERSON)
+        allowed = distinct & (far >= MARGIN)
         if allowed.any():
             return seeds[int(allowed.float().argmax() if steady else far.argmax())]
     raise NoIdentity(
@@ -114,22 +118,40 @@ def _portraits(model: NobodyModel, seeds: Sequence[Seed], recogniser: Recogniser
 
 
 def _from_person(model: NobodyModel, seeds: Sequence[Seed], looks: Sequence[_Look], recogniser: Recogniser) -> Tensor:
-    """(P,) the smallest distance between the person's looks and the same looks with the identity laid on."""
+    """(P,) the smallest distance between the person's looks and the same looks with the identity laid on, over the
+    threshold: of the whole face, or of brows and eyes alone, whichever is nearer."""
     if not looks:
         return torch.full((len(seeds),), np.inf)
     device = torch.device("cpu")
     replacer = Replacer(model, device)
     rest = neutral(torch.stack([look.mesh for look in looks]))
+    person = torch.stack([look.embedding for look in looks])
+    own_eyes = recogniser.embed(
+        _eyes_alone(torch.cat([_aligned(k.picture(), k, recogniser) for k in looks[:EYE_LOOKS]]))
+    )
     nearest = torch.full((len(seeds),), np.inf)
     for number, identity in enumerate(model.identities(seeds, small=True)):
         crops = torch.cat([_tried(replacer, look, rest, identity, recogniser) for look in looks])
-        found = recogniser.embed(crops)
-        distance = torch.cdist(found, torch.stack([look.embedding for look in looks]))
-        nearest[number] = distance.amin()
+        found = recogniser.embed(torch.cat([crops, _eyes_alone(crops[:EYE_LOOKS])]))
+        whole = torch.cdist(found[: len(crops)], person).amin() / WHOLE
+        eyes = torch.cdist(found[len(crops) :], own_eyes).amin() / EYES
+        nearest[number] = torch.minimum(whole, eyes)
     return nearest
+
+
+def _eyes_alone(crops: Tensor) -> Tensor:
+    """(F, 3, 150, 150) aligned faces with all but brows and eyes made grey."""
+    alone = torch.full_like(crops, 0.5)
+    alone[..., EYE_ROWS, :] = crops[..., EYE_ROWS, :]
+    return alone
 
 
 def _tried(replacer: Replacer, look: _Look, rest: Tensor, identity: Identity, recogniser: Recogniser) -> Tensor:
     picture = look.picture()
     replacer.apply([Face(picture, look.mesh, rest, identity)])
+    return _aligned(picture, look, recogniser)
+
+
+def _aligned(picture: Picture, look: _Look, recogniser: Recogniser) -> Tensor:
+    """(1, 3, 150, 150)."""
     return warped(picture, recogniser.align(look.mesh[None].numpy())[0], SIZE)[None]
