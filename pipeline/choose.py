@@ -22,7 +22,7 @@ from pipeline.replace import Face, Replacer
 from pipeline.shape import neutral
 from pipeline.track import Sample
 
-CANDIDATES = 10  # tried at once
+CANDIDATES = 14  # tried at once
 ROUNDS = 4
 DRAWN = 400  # seeds of which the best fitting become candidates
 MARGIN = 1.1  # how far beyond a threshold the distance to the person replaced must be
@@ -30,10 +30,11 @@ WHOLE = 0.60  # the recogniser's own threshold
 EYES = 0.39  # the same when it sees brows and eyes alone: 1 % of pairs of different people are nearer, of 60
 FROM_PORTRAIT = 0.36  # between drawn faces and portraits, both seen in even light (see `appearance.portray`)
 FROM_OTHERS = 0.50
-LOOKS = 4  # samples of the person that a candidate is tried on
+LOOKS = 3  # samples of the person that a candidate is tried on
 EYE_LOOKS = 2  # of these, as many are looked at for brows and eyes alone
 EYE_ROWS = slice(17, 60)  # where they are in an aligned face
 _STEP = 0.5  # of a contradiction: finer differences say nothing, and would make the choice unsteady
+ENOUGH = 1.0  # contradictions below which faces fit alike: of those, the farthest from the person is sought
 
 
 def choose(
@@ -76,7 +77,7 @@ def _fitting(model: NobodyModel, secret: bytes, person: str, looks: Sequence["_L
         return seeds[: CANDIDATES * ROUNDS]
     wanted = traits.apparent(torch.stack([look.embedding for look in looks]), model.probes)
     drawn = torch.stack([model.draw(s) for s in seeds]) @ model.traits
-    misfit = (traits.contradictions(drawn, wanted) / _STEP).round()
+    misfit = (traits.contradictions(drawn, wanted).clamp_min(ENOUGH) / _STEP).round()
     return [seeds[k] for k in misfit.argsort(dim=0, stable=True)[: CANDIDATES * ROUNDS].tolist()]
 
 

@@ -11,6 +11,7 @@ from pipeline.shape import align, at_rest
 
 EXCHANGE = 0.8  # how much of the identity's shape is taken, inside the face
 EXCHANGE_EDGE = 0.25  # and at the oval, where hair and neck must still fit
+MOST = 0.025  # units; how far the points of a face go on average, at most: 3.5 % of the distance of the eyes' middles
 DEPTH = 0.3  # and of its depth, which one look from the front tells badly: turned heads would show the error
 
 # Points of upper and lower lids and of the inner lips that touch when they close.
@@ -49,6 +50,9 @@ def _corners(device: torch.device) -> Tensor:
 def exchange(meshes: Tensor, neutrals: Tensor, shapes: Tensor) -> Tensor:
     """(F, 468, 3) the meshes that identities with `shapes` would have in the place of people with `neutrals`."""
     offset = (shapes - at_rest(neutrals)) * _weights(meshes.device)
+    # A long face doesn't become a round one: how the face moves must be read off it as before.
+    moved = torch.linalg.vector_norm(offset[..., :2], dim=2).mean(1)
+    offset = offset * (MOST / moved.clamp_min(MOST))[:, None, None]
     offset[..., 2] *= DEPTH
     pairs = _pairs(meshes.device)  # a lid or lip may move, but never open or close what the person opens or closes
     offset[:, pairs] = offset[:, pairs].mean(1, keepdim=True)

@@ -24,9 +24,9 @@ Floats = NDArray[np.float32]
 REACH = 8  # frames: `_WINDOW` for the estimate and 2 for steadying the choice of the window
 _WINDOW = 6
 _WIDTHS = (0.0, 0.7, 1.5, 3.0)  # standard deviations of the Gaussian windows in frames; 0: as it was measured
-_WIDEST = {"pose": 3, "rest": 3, "eye": 2, "mouth": 2}  # index into _WIDTHS
+_WIDEST = {"pose": 2, "rest": 2, "eye": 1, "mouth": 1}  # index into _WIDTHS
 _LEAST_NOISE = 5e-4  # of the distance of the eyes' outer corners
-_MOST_NOISE = {"pose": 4e-3, "rest": 5e-3, "eye": 2e-3, "mouth": 2e-3}  # more than that is motion
+_MOST_NOISE = {"pose": 3e-3, "rest": 3.5e-3, "eye": 2e-3, "mouth": 2e-3}  # more than that is motion
 FILL = 3  # frames without landmarks that are filled from both sides
 
 
