@@ -26,6 +26,7 @@ CANDIDATES = 14  # tried at once
 ROUNDS = 4
 DRAWN = 400  # seeds of which the best fitting become candidates
 MARGIN = 1.1  # how far beyond a threshold the distance to the person replaced must be
+AMPLE = 1.3  # and from where on more is no better
 WHOLE = 0.60  # the recogniser's own threshold
 EYES = 0.39  # the same when it sees brows and eyes alone: 1 % of pairs of different people are nearer, of 60
 FROM_PORTRAIT = 0.36  # between drawn faces and portraits, both seen in even light (see `appearance.portray`)
@@ -64,7 +65,8 @@ def choose(
         far[hopeful] = _from_person(model, [seeds[k] for k in hopeful], looks, recogniser)
         allowed = distinct & (far >= MARGIN)
         if allowed.any():
-            return seeds[int(allowed.float().argmax() if steady else far.argmax())]
+            # Beyond the margin, what is still farther is less like anyone, too: fitting counts more there.
+            return seeds[int((allowed if steady else far.clamp_max(AMPLE)).float().argmax())]
     raise NoIdentity(
         f"no identity for {person}", f"{CANDIDATES * ROUNDS} candidates were too near to someone", "the face is covered"
     )

@@ -27,7 +27,8 @@ from pipeline.models import weights
 
 COLOUR = 0.7  # how much colour textures keep beside their brightness: portraits are more colourful than films
 MIXED = 4  # portraits in one identity: with fewer, one of them would show
-AMPLIFIED = 0.8  # of the portraits' own spread about their group's mean: more looks like no one could
+AMPLIFIED = 0.75  # of the portraits' own spread about their group's mean: more looks like no one could
+MOST = 0.5  # logarithms; how far a texture differs from its group's mean anywhere
 SHAPED = 1.2  # how much further shapes go than textures: they hold no light and no noise that would grow, too
 
 
@@ -127,13 +128,19 @@ class NobodyModel:
     def textures(self, drawn: Tensor, *, small: bool = False) -> Tensor:
         """(P, 3, s, s) from weights (P, N + G); s is 512, or 128. Memory: one texture besides the result."""
         if small:
-            return torch.einsum("pn,nchw->pchw", drawn, self.small)
+            return _moderate(
+                torch.einsum("pn,nchw->pchw", drawn, self.small), self.small[len(self.groups) + self.group(drawn)]
+            )
         result = torch.zeros(len(drawn), 3, uv.SIZE, uv.SIZE)
         for n in drawn.abs().amax(0).nonzero()[:, 0].tolist():
             part = unpacked(self.pictures[n], self.limits[n])
             for face, weight in zip(result, drawn[:, n].tolist(), strict=True):
                 if weight:
                     face.add_(part, alpha=weight)
+        for group in self.group(drawn).unique().tolist():
+            n = len(self.groups) + group
+            chosen = self.group(drawn) == group
+            result[chosen] = _moderate(result[chosen], unpacked(self.pictures[n], self.limits[n]))
         return result
 
     def identities(self, seeds: Sequence[Seed], *, small: bool = False) -> list[Identity]:
@@ -147,6 +154,11 @@ class NobodyModel:
         mask = F.interpolate(uv.blend_mask(torch.device("cpu"))[None, None], size=textures.shape[-1], mode="area")
         whole = torch.cat([textures, mask.expand(len(seeds), -1, -1, -1)], 1)
         return [_identity(s, shape, t[None]) for s, shape, t in zip(seeds, shapes, whole, strict=True)]
+
+
+def _moderate(textures: Tensor, middle: Tensor) -> Tensor:
+    """(P, 3, s, s) with what differs most from their group's mean drawn in: brows and shadows that no face has."""
+    return middle + MOST * torch.tanh((textures - middle) / MOST)
 
 
 def unpacked(content: bytes, limit: Tensor) -> Tensor:
