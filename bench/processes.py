@@ -24,22 +24,25 @@ def run(command: list[str], *, interval: float = 0.25) -> Run:
     """Run to the end; output is kept, not shown."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
-    peak, done = [0.0], threading.Event()
+    peak, spent, done = [0.0], dict[int, float](), threading.Event()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        watcher = threading.Thread(target=_watch, args=(process.pid, peak, done, interval))
+        watcher = threading.Thread(target=_watch, args=(process.pid, peak, spent, done, interval))
         watcher.start()
         output, _ = process.communicate()
         seconds = time.perf_counter() - start
         done.set()
         watcher.join()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Run(seconds, cpu, peak[0], process.returncode, output)
+    # Processes that nobody waits for (Ray's are killed at the end) are missing in what the kernel sums up.
+    waited = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Run(seconds, max(waited, sum(spent.values())), peak[0], process.returncode, output)
 
 
-def _watch(root: int, peak: list[float], done: threading.Event, interval: float) -> None:
+def _watch(root: int, peak: list[float], spent: dict[int, float], done: threading.Event, interval: float) -> None:
     while not done.wait(interval):
-        peak[0] = max(peak[0], sum(_pss(p) for p in _descendants(root)))
+        found = _descendants(root)
+        peak[0] = max(peak[0], sum(_pss(p) for p in found))
+        spent.update({p: seconds for p in found if (seconds := _cpu(p))})
 
 
 def _descendants(root: int) -> list[int]:
@@ -57,6 +60,15 @@ def _descendants(root: int) -> list[int]:
         found.append(one)
         todo += children.get(one, [])
     return found
+
+
+def _cpu(process: int) -> float:
+    """Seconds of processor time that a process has used so far, without its children's."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _pss(process: int) -> float:
