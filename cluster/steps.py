@@ -164,6 +164,7 @@ class PipelineSteps:
             threads=setup.threads,
             progress=_adding(tick),
             within=_range(index, setup.spec.start, setup.spec.stop),
+            mesher=_eyes(setup.spec.device, setup.threads).mesher,
         )
         return RenderFacts(
             segment=segment.path.name,

@@ -12,6 +12,7 @@ from pipeline.cover import Style
 from pipeline.detect import Detector
 from pipeline.encode import EncoderSettings, Segment
 from pipeline.facts import FrameIndex, VideoInfo
+from pipeline.follow import Mesher
 from pipeline.identity import NobodyModel
 from pipeline.link import Linked
 from pipeline.render import RenderCounts, render
@@ -35,10 +36,12 @@ def render_checked(
     style: Style = "mosaic",
     progress: Callable[[int], None] | None = None,
     within: tuple[int, int] | None = None,
+    mesher: Mesher | None = None,
 ) -> tuple[Segment, RenderCounts, tuple[gate.GateFinding, ...]]:
     """The segment, what was done, and what the gate found in the first round and had covered in the second. `detector`
-    must not be the one that `analyse` used. `progress` counts the first round only. `within`: the frames of the
-    job, if not all. Raises LeakError when the second round fails, too: then nothing may be released."""
+    must not be the one that `analyse` used; `mesher` may doubt what it sees, see `Witness`. `progress` counts the first
+    round only. `within`: the frames of the job, if not all. Raises LeakError when the second round fails, too: then
+    nothing may be released."""
 
     def once(witness: Witness, found: tuple[Track, ...]) -> tuple[Segment, RenderCounts, tuple[gate.GateFinding, ...]]:
         witness.begin(found)
@@ -48,7 +51,7 @@ def render_checked(
         )  # fmt: skip
         return segment, counts, gate.check(info, index, chunk, segment, witness, threads=threads)
 
-    with Witness(info.layout, index, chunk, linked, detector, device, target.parent, within) as witness:
+    with Witness(info.layout, index, chunk, linked, detector, device, target.parent, within, mesher) as witness:
         segment, counts, findings = once(witness, ())
         found = gate.covers(findings, linked, index, chunk)
         if not found:

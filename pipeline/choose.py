@@ -23,7 +23,7 @@ from pipeline.shape import neutral
 from pipeline.track import Sample
 
 CANDIDATES = 14  # tried at once
-ROUNDS = 4
+ROUNDS = 9
 DRAWN = 400  # seeds of which the best fitting become candidates
 MARGIN = 1.1  # how far beyond a threshold the distance to the person replaced must be
 AMPLE = 1.3  # and from where on more is no better

@@ -137,9 +137,8 @@ class NobodyModel:
             for face, weight in zip(result, drawn[:, n].tolist(), strict=True):
                 if weight:
                     face.add_(part, alpha=weight)
-        for group in self.group(drawn).unique().tolist():
-            n = len(self.groups) + group
-            chosen = self.group(drawn) == group
+        for group in sorted(set(self.group(drawn).tolist())):
+            n, chosen = len(self.groups) + group, self.group(drawn) == group
             result[chosen] = _moderate(result[chosen], unpacked(self.pictures[n], self.limits[n]))
         return result
 

@@ -157,3 +157,28 @@ def test_a_face_in_a_tracked_face_s_place_is_no_other() -> None:
     ):
         assert in_place(np.array(box, np.float32), [face]) == expected
     assert not in_place(face, [])
+
+
+class Doubts:
+    """A network for landmarks that gives every face the same flag, and counts."""
+
+    def __init__(self, presence: float) -> None:
+        self.presence, self.asked = presence, 0
+
+    def locate(
+        self, pictures: object, which: np.ndarray, boxes: np.ndarray, points: object = None, looks: int = 2
+    ) -> tuple[np.ndarray, np.ndarray]:
+        self.asked += len(boxes)
+        return np.zeros((len(boxes), 468, 3), np.float32), np.full(len(boxes), self.presence, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("score", "presence", "stays"), [(0.8, 0.0, False), (0.8, 0.05, True), (0.9, 0.0, True), (0.6, 0.01, False)]
+)
+def test_what_is_nothing_like_a_face_is_no_finding(score: float, presence: float, stays: bool, tmp_path: Path) -> None:
+    doubts = Doubts(presence)
+    with Witness(layout(), FILM, CHUNK, LINKED, Sees(score), CPU, tmp_path, mesher=doubts) as book:
+        noted(book)
+        seen = [p for page in book.pages() for p in page.places if not p.tracked]
+    assert bool(seen) == stays
+    assert (doubts.asked > 0) == (score < witness.CERTAIN)
