@@ -36,7 +36,7 @@ class Shown:
 GALLERY = (
     Shown("speaker", "grid_bbaf2n.mpg", (0, 2.8), (0.1, 0, 0.9, 1), (0.2, 0.5, 0.7)),
     Shown("call", "callgrid_dev_3x2.mp4", (0, 2.8), (0, 0, 1, 1), (0.1, 0.5, 0.9)),
-    Shown("signing", "asl_book.mkv", (0, 3), (0.2, 0, 0.8, 1), (0.1, 0.5, 0.9)),
+    Shown("signing", "asl_book.mkv", (0, 3), (0.25, 0.05, 0.75, 0.6), (0.1, 0.5, 0.9)),
     Shown("turning", "head-pose-face-detection-female-and-male.mp4", (0, 4), (0, 0, 1, 1), (0.0, 0.4, 0.9)),
     Shown("smiling", "pyfeat_single_face.mp4", (0, 2.4), (0.1, 0, 0.9, 1), (0.0, 0.5, 0.95)),
 )
