@@ -20,8 +20,9 @@ from pipeline.models.centerface import CenterFace
 from pipeline.models.facemesh import FaceMesh
 from pipeline.models.recogniser import Recogniser
 from pipeline.picture import Picture, PixelLayout
+from pipeline.posed import fall_back
 from pipeline.samples import Embedder, Sampler
-from pipeline.shape import neutral
+from pipeline.shape import mean_shape, neutral
 from pipeline.smooth import REACH
 from pipeline.track import Floats, Sample, Trace, Tracker, Tracklet, believable, between
 
@@ -136,27 +137,36 @@ def _believed(trace: Trace, course: Course) -> bool:
 
 
 def finished(number: int, course: Course, samples: tuple[Sample, ...]) -> Tracklet:
-    """A course as a tracklet: gaps filled with boxes, the neutral shape measured."""
+    """A course as a tracklet: gaps filled with boxes, the neutral shape measured, small faces posed."""
     seen = sorted(course.looks)
     frames = np.arange(seen[0], seen[-1] + 1, dtype=np.int32)
     n = len(frames)
     boxes, meshes = np.zeros((n, 4), np.float32), np.full((n, 468, 3), np.nan, np.float32)
     scores, presence = np.zeros(n, np.float32), np.zeros(n, np.float32)
+    points = np.full((n, 5, 2), np.nan, np.float32)
     for frame in seen:
         look, k = course.looks[frame], frame - seen[0]
         boxes[k], scores[k], presence[k] = look.box, look.score, look.presence
         if look.mesh is not None:
             meshes[k] = look.mesh
+        if look.points is not None:
+            points[k] = look.points
     for left, right in pairwise(seen):
         if right - left > 1:
             a, b = left - seen[0], right - seen[0]
             boxes[a + 1 : b] = between(boxes[a], boxes[b], b - a - 1)
+    own = _neutral(meshes, presence, _turned(meshes))
+    shape = mean_shape().numpy() if own is None else own
+    meshes, presence = fall_back(meshes, presence, boxes, scores, points, shape)
+    return Tracklet(number, frames, boxes, scores, presence, _turned(meshes), meshes, own, samples)
+
+
+def _turned(meshes: Floats) -> Floats:
+    """(n, 3) angles; NaN where there is no mesh."""
     have = np.flatnonzero(np.isfinite(meshes[:, 0, 0]))
-    turned = np.full((n, 3), np.nan, np.float32)
+    turned = np.full((len(meshes), 3), np.nan, np.float32)
     turned[have] = angles(meshes[have])
-    return Tracklet(
-        number, frames, boxes, scores, presence, turned, meshes, _neutral(meshes, presence, turned), samples
-    )
+    return turned
 
 
 def _neutral(meshes: Floats, presence: Floats, turned: Floats) -> Floats | None:

@@ -63,15 +63,17 @@ def spread(image: Tensor, weight: Tensor, sigma: Tensor) -> Tensor:
     return (near[:, :-1] + 0.02 * base) / (near[:, -1:] + 0.02)
 
 
-def match_bands(image: Tensor, like: Tensor, where: Tensor, unit: float = 1.0) -> Tensor:
+def match_bands(
+    image: Tensor, like: Tensor, where: Tensor, unit: float = 1.0, most: tuple[float, float] = (2.0, 1.5)
+) -> Tensor:
     """Brightness (F, 1, H, W), sides multiples of 4, with as much fine detail as `like` has where the mask (F, 1, H, W)
     is more than a trace: as sharp, as grainy, as softened by compression. `unit` is how far white is from black. Two
-    bands of a Laplacian pyramid (Burt and Adelson, 1983), each scaled as a whole; how strong they are is measured on
-    some rows."""
+    bands of a Laplacian pyramid (Burt and Adelson, 1983), each scaled as a whole, by `most` (the finer, the coarser
+    one) at most; how strong they are is measured on some rows."""
     pair, region = torch.cat([_some(image), _some(like)], 1), (_some(where) > 0.02).float()
     nothing = 1e-8 * unit**2
-    fine = _gain(_fine(pair), region, len(image), nothing).clamp_(0.1, 2.0)
-    middle = _gain(_fine(shrink(pair, 2, 2)), shrink(region, 2, 2), len(image), nothing).clamp_(0.2, 1.5)
+    fine = _gain(_fine(pair), region, len(image), nothing).clamp_(0.1, most[0])
+    middle = _gain(_fine(shrink(pair, 2, 2)), shrink(region, 2, 2), len(image), nothing).clamp_(0.2, most[1])
     # image + (fine - 1) * its finest band + (middle - 1) * the next one, with as little as possible at full size
     half = shrink(image, 2, 2)
     rest = torch.addcmul((1 - fine) * half, middle - 1, _fine(half))

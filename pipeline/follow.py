@@ -48,6 +48,7 @@ class Look:
     score: float  # of the detector; 0 when carried
     mesh: Floats | None  # (468, 3) px
     presence: float
+    points: Floats | None = None  # (5, 2) px of the detector; None when carried
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,13 @@ class Course:
     looks: dict[int, Look] = field(default_factory=dict)
     fit: Floats = field(default_factory=lambda: np.array([0, 0, 1, 1], np.float32))  # box in units of the mesh's bounds
 
-    def add(self, frame: int, box: Floats, score: float, mesh: Floats | None, presence: float) -> None:
-        if score > 0 and mesh is not None and presence >= PRESENT:
+    def add(self, face: _Face, mesh: Floats | None, presence: float) -> None:
+        """A look at a detection."""
+        box = np.asarray(face.box, np.float32)
+        if mesh is not None and presence >= PRESENT:
             low, size = _bounds(mesh)
             self.fit = np.concatenate([(box[:2] - low) / size, (box[2:] - low) / size]).astype(np.float32)
-        self.looks[frame] = Look(np.asarray(box, np.float32), score, mesh, presence)
+        self.looks[face.frame] = Look(box, face.score, mesh, presence, np.asarray(face.points, np.float32))
 
     def box_of(self, mesh: Floats) -> Floats:
         """The box that the detector would draw around this mesh, going by the last frame that had both."""
@@ -159,7 +162,7 @@ class Follower:
         for face, mesh, flag in zip(known, meshes, presence, strict=True):
             course = self.courses[face.trace]
             if mesh is not None and flag >= PRESENT and overlap(course.box_of(mesh)[None], face.box[None])[0, 0] >= 0.5:
-                course.add(face.frame, face.box, face.score, mesh, flag)
+                course.add(face, mesh, flag)
                 done.add(face.trace)
         return done
 
@@ -167,7 +170,7 @@ class Follower:
         boxes, points = [f.box for f in faces], [f.points for f in faces]
         meshes, presence = self._locate(pictures, [f.which for f in faces], boxes, points)
         for face, mesh, flag in zip(faces, meshes, presence, strict=True):
-            self.courses.setdefault(face.trace, Course()).add(face.frame, face.box, face.score, mesh, flag)
+            self.courses.setdefault(face.trace, Course()).add(face, mesh, flag)
 
     def _locate(
         self, pictures: Sequence[Picture], which: list[int], boxes: list[Floats], points: list[Floats], looks: int = 2

@@ -19,6 +19,7 @@ from pipeline.identity import NobodyModel, Seed
 from pipeline.join import Chain, Row, join, lay_out
 from pipeline.keys import person_keys
 from pipeline.people import cluster
+from pipeline.shape import mean_shape
 from pipeline.track import Floats, Sample, Track, Treatment
 from pipeline.treat import treat
 
@@ -145,6 +146,8 @@ def _people(
         wanted = any((treatments[i] == Treatment.REPLACE).any() for i in members[number])
         neutral = _neutral([chains[i] for i in members[number]])
         identity = None
+        if wanted and neutral is None:
+            neutral = mean_shape().numpy()  # only ever small: the meshes were posed from it
         if wanted and neutral is not None:
             try:
                 identity = choose(model, secret, keys[number], [s.whole() for s in samples[number]], taken, steady)

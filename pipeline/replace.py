@@ -32,6 +32,8 @@ GRID = 192  # longest side of the grid on which meshes are drawn; between its po
 TALL = 2.4  # height of a crop in distances between the eyes' outer corners, about
 ODD = 0.35  # logarithms; a difference from the light around that counts half
 FINE = 256  # px; crops that are lower get their colours at every pixel: the eyes of small faces are few pixels wide
+TINY = 64  # px; in crops that are no higher, an eye is a pixel or two, which more contrast makes a hole
+SHARP, SOFT = (2.0, 1.5), (1.0, 1.0)  # how much stronger fine and middle detail may become, against the texture's
 LUMA = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
 BATCH_PIXELS = 4_000_000  # crops of one batch together: bounds memory
 
@@ -306,6 +308,7 @@ def _draw_luma(crops: Sequence[_Crop], maps: _Maps, inner: _Part, laid: Tensor, 
     black, white = black_and_white(crops[0].region.picture.layout)
     unit = white - black
     relit = exponential(skin.add_(_laid(light[:, 3:] + math.log(unit), cell, skin))).add_(black - EPS * unit)
-    part.lerp_(match_bands(relit, part, cover, unit), cover)
+    most = SOFT if crops[0].region.height <= TINY else SHARP
+    part.lerp_(match_bands(relit, part, cover, unit, most), cover)
     for crop, luma, where in zip(crops, warped[:, 0], maps.changed(1, *size), strict=True):
         crop.region.write_luma(luma, where)

@@ -20,8 +20,8 @@ class Limits:
 
 
 # A run of replaced frames needs some that pass the firm bounds, and goes on as long as the loose ones hold.
-FIRM = Limits(presence=0.8, yaw=52, pitch=42, width=16)
-LOOSE = Limits(presence=0.5, yaw=60, pitch=52, width=14)
+FIRM = Limits(presence=0.8, yaw=52, pitch=42, width=12)
+LOOSE = Limits(presence=0.5, yaw=60, pitch=52, width=11)
 _FIRM_FRAMES = 4
 _LEAST_REPLACED, _LEAST_COVERED = 8, 6  # frames; shorter runs flash
 

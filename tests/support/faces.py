@@ -44,3 +44,12 @@ def portrait(width: int = 320, height: int = 240, scale: float = 80, name: str =
     noise = torch.randn(height, width, generator=draw) * 2
     picture.planes[0].copy_((picture.planes[0] + noise).round().to(picture.planes[0].dtype))
     return picture
+
+
+def turned(yaw: float, pitch: float, roll: float) -> torch.Tensor:
+    """(3, 3) a rotation by degrees, about y, then x, then z."""
+    y, p, r = (math.radians(a) for a in (yaw, pitch, roll))
+    about_y = torch.tensor([[math.cos(y), 0, math.sin(y)], [0, 1, 0], [-math.sin(y), 0, math.cos(y)]])
+    about_x = torch.tensor([[1, 0, 0], [0, math.cos(p), -math.sin(p)], [0, math.sin(p), math.cos(p)]])
+    about_z = torch.tensor([[math.cos(r), -math.sin(r), 0], [math.sin(r), math.cos(r), 0], [0, 0, 1]])
+    return about_z @ about_x @ about_y

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -157,6 +158,23 @@ def test_who_has_no_identity_is_covered() -> None:
     assert (track.treatment == Treatment.COVER_NO_IDENTITY).all()
 
 
+def test_who_was_only_ever_small_has_the_mean_shape_and_gets_a_face() -> None:
+    small = replace(tracklet(0, 0, 39, size=14, presence=0.9), neutral=None)
+    linked = run([chunk(0, 0, 40, small)], index(40))
+    (track,), (someone,) = linked.tracks, linked.people
+    assert (track.treatment[:40] == Treatment.REPLACE).all()
+    assert someone.identity is not None
+    assert someone.neutral is not None
+    assert np.array_equal(someone.neutral, mean_shape().numpy())
+
+
+def test_who_was_never_seen_well_has_no_shape() -> None:
+    unseen = replace(tracklet(0, 0, 39, size=14, presence=0.1), neutral=None)
+    (someone,) = run([chunk(0, 0, 40, unseen)], index(40)).people
+    assert someone.identity is None
+    assert someone.neutral is None
+
+
 def test_a_chosen_cover_covers_all() -> None:
     linked = run([chunk(0, 0, 40, tracklet(0, 0, 39, person(1)))], index(40), veil="solid")
     assert (linked.tracks[0].treatment == Treatment.COVER_ALL).all()
@@ -202,7 +220,7 @@ def test_no_run_is_short() -> None:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"size": 12}, Treatment.COVER_SMALL),
+        ({"size": 10}, Treatment.COVER_SMALL),
         ({"yaw": 70}, Treatment.COVER_PROFILE),
         ({"presence": 0.3}, Treatment.COVER_PRESENCE),
     ],

@@ -1,19 +1,10 @@
 """Shapes and poses: what is put in comes out."""
 
-import math
-
 import pytest
 import torch
+from faces import turned
 
 from pipeline.shape import Pose, align, eye_distance, mean_shape, neutral, pose
-
-
-def turned(yaw: float, pitch: float, roll: float) -> torch.Tensor:
-    y, p, r = (math.radians(a) for a in (yaw, pitch, roll))
-    about_y = torch.tensor([[math.cos(y), 0, math.sin(y)], [0, 1, 0], [-math.sin(y), 0, math.cos(y)]])
-    about_x = torch.tensor([[1, 0, 0], [0, math.cos(p), -math.sin(p)], [0, math.sin(p), math.cos(p)]])
-    about_z = torch.tensor([[math.cos(r), -math.sin(r), 0], [math.sin(r), math.cos(r), 0], [0, 0, 1]])
-    return about_z @ about_x @ about_y
 
 
 @pytest.mark.parametrize(
