@@ -10,7 +10,7 @@ from pipeline import uv
 from pipeline.shape import align, at_rest
 
 EXCHANGE = 0.8  # how much of the identity's shape is taken, inside the face
-EXCHANGE_EDGE = 0.25  # and at the oval, where hair and neck must still fit
+EXCHANGE_EDGE = 0.5  # and at the oval, where hair and neck must still fit: the outline tells who it is, too
 MOST = 0.025  # units; how far the points of a face go on average, at most: 3.5 % of the distance of the eyes' middles
 DEPTH = 0.3  # and of its depth, which one look from the front tells badly: turned heads would show the error
 
