@@ -185,6 +185,7 @@ def _run_swap(request: Request, speaker: Voice, debug: bool) -> int:
             results.append(result)
             _tell(result, request, speaker, debug)
     except BaseException as error:  # the border between a farm in trouble and one line for a person
+        pool.leave()
         processes.end_all()
         if exits.told() or isinstance(error, KeyboardInterrupt):
             _tell_left(job, speaker, "interrupted", exits.INTERRUPTED)
@@ -194,6 +195,7 @@ def _run_swap(request: Request, speaker: Voice, debug: bool) -> int:
             return exits.FAILED
         raise
     finally:
+        pool.leave()
         processes.end_all()
         pool.close()
         speaker.close()

@@ -25,6 +25,7 @@ from cluster.workers import BROKEN, Order, Outcome, Steps, Worker
 EARLY = frozenset({Step.INGEST, Step.INDEX, Step.PLAN})
 """Steps that need no worker of their own: decoding and numbers, no network."""
 
+_STARTS = 3  # of Ray, until it is given up
 _STORE_BYTES = 80 * 1024**2  # Ray's smallest is 75 MiB; only small records go through it
 
 
@@ -103,7 +104,7 @@ class LocalPool:
         self._frames: dict[str, int] = {}
         self._servers: dict[int, str] = {}
         self._error: BaseException | None = None
-        self._up, self._closed = threading.Event(), threading.Event()
+        self._up, self._leaving, self._closed = threading.Event(), threading.Event(), threading.Event()
         # Sockets lie in here, and a socket's path may have 107 bytes: a long TMPDIR would not do.
         place = "/tmp" if os.path.isdir("/tmp") else None
         self._folder = Path(tempfile.mkdtemp(prefix=f"veil-{os.getpid()}-", dir=place))
@@ -116,16 +117,7 @@ class LocalPool:
 
             logging.getLogger("ray").setLevel(logging.CRITICAL)
             without_extras()
-            ray.init(
-                num_cpus=self.size,
-                num_gpus=self._settings.gpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-                object_store_memory=_STORE_BYTES,
-                _temp_dir=str(self._folder),
-                _node_ip_address="127.0.0.1",
-            )
+            self._init(ray)
             names = {pid: processes.name_of(pid) for pid in processes.descendants()}
             self._servers = {pid: name for pid, name in names.items() if name in ("raylet", "gcs_server")}
             self._idle = [self._new_actor() for _ in range(self.size)]
@@ -134,6 +126,28 @@ class LocalPool:
         self._up.set()
         # Ray's servers are bound to the life of the thread that started them (PR_SET_PDEATHSIG): it has to stay.
         self._closed.wait()
+
+    def _init(self, ray: Any) -> None:
+        """Under load, one start of some twenty fails: Ray's servers didn't find each other in time."""
+        for left in reversed(range(_STARTS)):
+            try:
+                ray.init(
+                    num_cpus=self.size,
+                    num_gpus=self._settings.gpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
+                    object_store_memory=_STORE_BYTES,
+                    _temp_dir=str(self._folder),
+                    _node_ip_address="127.0.0.1",
+                )
+            except Exception:
+                if not left or self._leaving.is_set():
+                    raise
+                with contextlib.suppress(Exception):
+                    ray.shutdown()
+            else:
+                return
 
     def _new_actor(self) -> Any:
         import ray
@@ -172,7 +186,8 @@ class LocalPool:
     def poll(self, timeout: float) -> list[Outcome]:
         """See Pool. Raises Interrupted, too."""
         exits.check()
-        if self._up.is_set() and self._error is not None:
+        # A step that needs no Ray is ended in peace: it may find that there is nothing to do.
+        if self._up.is_set() and self._error is not None and self._early_order is None:
             raise FarmError(f"Ray did not start: {self._error}") from self._error
         self._check_servers()
         if self._busy:
@@ -241,8 +256,12 @@ class LocalPool:
                 if order.attempt in running:
                     self._frames[order.attempt] = frames
 
+    def leave(self) -> None:
+        """Start nothing any more. Comes before `processes.end_all`, at which a Ray that is being started fails."""
+        self._leaving.set()
+
     def close(self) -> None:
-        """Forget Ray and remove its folder. The caller ends the processes first (`processes.end_all`)."""
+        """Forget Ray and remove its folder. The caller ends the processes first (`leave`, `processes.end_all`)."""
         self._closed.set()
         shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from doubles import DrySteps
 
+from cluster.farm import FarmError
 from cluster.job import Failure, Step
 from cluster.ledger import Unit
 from cluster.localray import EXTRAS, LocalPool, PoolSettings, gpu_share, without_extras
@@ -91,3 +92,58 @@ def test_a_first_film_is_indexed_while_workers_load_their_networks(tmp_path: Pat
 
 
 _UNITS = ((Step.INDEX,), (Step.ANALYSE, 0))
+
+
+class Reluctant:
+    """A Ray that fails to start so many times."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures, self.starts, self.stops = failures, 0, 0
+
+    def init(self, **_: object) -> None:
+        self.starts += 1
+        if self.starts <= self.failures:
+            raise ConnectionError("servers that didn't find each other")
+
+    def shutdown(self) -> None:
+        self.stops += 1
+
+
+@pytest.mark.parametrize(("failures", "starts", "works"), [(0, 1, True), (2, 3, True), (3, 3, False)])
+def test_ray_gets_another_chance_to_start(failures: int, starts: int, works: bool) -> None:
+    pool, ray = LocalPool(DrySteps(), PoolSettings(1, 1, 0)), Reluctant(failures)
+    try:
+        if works:
+            pool._init(ray)
+        else:
+            with pytest.raises(ConnectionError):
+                pool._init(ray)
+        assert (ray.starts, ray.stops) == (starts, starts - 1)
+    finally:
+        pool.close()
+
+
+def test_a_command_that_ends_starts_no_ray_again() -> None:
+    pool, ray = LocalPool(DrySteps(), PoolSettings(1, 1, 0)), Reluctant(3)
+    pool.leave()
+    try:
+        with pytest.raises(ConnectionError):
+            pool._init(ray)
+        assert ray.starts == 1
+    finally:
+        pool.close()
+
+
+def test_a_step_that_needs_no_ray_is_ended_without_one(tmp_path: Path, killed: list[Any]) -> None:
+    pool = LocalPool(DrySteps(), PoolSettings(1, 1, 0))
+    pool._thread = threading.current_thread()
+    early = Order(tmp_path, "job", Unit(*_UNITS[0]), "try", tmp_path / "secret", 1)
+    try:
+        pool.submit(early)
+        pool._error = ConnectionError("no Ray")
+        pool._up.set()
+        assert [o.order for o in pool.poll(5)] == [early]
+        with pytest.raises(FarmError, match="did not start"):
+            pool.poll(0)
+    finally:
+        pool.close()
