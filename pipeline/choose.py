@@ -1,8 +1,9 @@
 """Which face of nobody a person gets: drawn by seed, refused when it is too near to anyone it must differ from.
 
 An identity is refused when a recogniser finds it near to a portrait of the model's source, to an identity that the film
-already uses, or to the person it replaces. Of those that are left, the one that fits the head best is taken: what hair,
-neck and hands show of a person should not contradict the face. What is measured for that is kept nowhere.
+already uses, or to the person it replaces. Those that fit the head best are asked first: what hair, neck and hands show
+of a person should not contradict the face (`traits`). Of those that are left of them, the one that is farthest from the
+person is taken.
 """
 
 from collections.abc import Sequence

@@ -22,9 +22,9 @@ from pipeline.picture import Picture
 from pipeline.replace import Face, Replacer
 from pipeline.smooth import smooth
 from pipeline.track import Floats, Track, Treatment
+from pipeline.treat import fades
 
 _NEAR = 12  # frames on both sides of a damaged one whose faces might be in it
-_FADE = 6  # frames in which a cover comes, over a face that is replaced
 _MARGIN = 0.15  # of the box, added on each side before it is covered
 _DAMAGED_MARGIN = 0.5  # the concealed picture may show the face where it was frames ago
 
@@ -78,19 +78,6 @@ def plans(chunk: Chunk, analysis: ChunkAnalysis, linked: Linked, found: Sequence
     for todo in result.values():
         todo.sort(key=lambda p: (p.treatment == Treatment.COVER_GATE, float(np.prod(p.box[2:] - p.box[:2]))))
     return result
-
-
-def fades(treatment: np.ndarray) -> Floats:
-    """(n,) from 0 to 1 while a replaced face nears a stretch in which it is covered, and back after it: a cover that
-    came at once would draw the eye. 0 on covered frames. Frames for which a cover is a matter of damage don't count."""
-    index = np.arange(len(treatment))
-    covers = index[~np.isin(treatment, [Treatment.REPLACE, Treatment.COVER_DAMAGED, Treatment.COVER_GATE])]
-    if not len(covers):
-        return np.zeros(len(treatment), np.float32)
-    after = np.searchsorted(covers, index).clip(0, len(covers) - 1)
-    distance = np.minimum(np.abs(covers[after] - index), np.abs(covers[(after - 1).clip(0)] - index))
-    veiled = np.clip(1 - distance / (_FADE + 1), 0, 1)
-    return np.where(treatment == Treatment.REPLACE, veiled, 0).astype(np.float32)
 
 
 def _meshes(track: Track, analysis: ChunkAnalysis) -> dict[int, Floats]:

@@ -2,7 +2,8 @@
 
 Two looks that share nothing with the pipeline's own detector. On every frame, every tracked face must differ from the
 source by more than encoding explains. On every few frames another detector looks at the source, and whatever face it
-finds must differ as well, tracked or not. What fails becomes a cover, and its chunk is rendered again; what fails then
+finds must differ as well, tracked or not; but for what it isn't certain of and the network of landmarks, which the
+pipeline has used, too, sees nothing in. What fails becomes a cover, and its chunk is rendered again; what fails then
 keeps the output from being released. What the source shows is noted while the chunk is rendered (`witness`).
 """
 

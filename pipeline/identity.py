@@ -91,7 +91,7 @@ class NobodyModel:
 
     pictures: tuple[bytes, ...]  # (N + G) textures as WebP
     limits: Tensor  # (N + G,) what full scale of each stands for
-    small: Tensor  # (N + G, 3, 128, 128) the same, shrunk
+    small: tuple[bytes, ...]  # the same, 128 px
     rest: Tensor  # (N + G, 468, 3) shapes
     traits: Tensor  # (N + G, T) see `traits`
     near: tuple[tuple[int, ...], ...]  # for each portrait, those of its group with the most similar traits
@@ -128,9 +128,9 @@ class NobodyModel:
     def textures(self, drawn: Tensor, *, small: bool = False) -> Tensor:
         """(P, 3, s, s) from weights (P, N + G); s is 512, or 128. Memory: one texture besides the result."""
         if small:
-            return _moderate(
-                torch.einsum("pn,nchw->pchw", drawn, self.small), self.small[len(self.groups) + self.group(drawn)]
-            )
+            parts = _small(self)
+            middle = parts[len(self.groups) + self.group(drawn)]
+            return _moderate(torch.einsum("pn,nchw->pchw", drawn, parts), middle)
         result = torch.zeros(len(drawn), 3, uv.SIZE, uv.SIZE)
         for n in drawn.abs().amax(0).nonzero()[:, 0].tolist():
             part = unpacked(self.pictures[n], self.limits[n])
@@ -158,6 +158,12 @@ class NobodyModel:
 def _moderate(textures: Tensor, middle: Tensor) -> Tensor:
     """(P, 3, s, s) with what differs most from their group's mean drawn in: brows and shadows that no face has."""
     return middle + MOST * torch.tanh((textures - middle) / MOST)
+
+
+@lru_cache(maxsize=1)
+def _small(model: NobodyModel) -> Tensor:
+    """(N + G, 3, 128, 128) all small textures. Only who compares candidates needs them, and unpacks them once."""
+    return torch.stack([unpacked(content, limit) for content, limit in zip(model.small, model.limits, strict=True)])
 
 
 def unpacked(content: bytes, limit: Tensor) -> Tensor:
@@ -200,8 +206,7 @@ def load() -> NobodyModel:
         raise ModelError(
             "the model of nobody can't be read", f"it has no {error}", "install the package again"
         ) from error
-    shrunk = torch.stack([unpacked(content, limit) for content, limit in zip(small, limits, strict=True)])
-    return NobodyModel(large, limits, shrunk, near=near, groups=groups, **floats)
+    return NobodyModel(large, limits, small, near=near, groups=groups, **floats)
 
 
 def _cut(stored: np.ndarray, lengths: np.ndarray) -> tuple[bytes, ...]:

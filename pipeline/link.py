@@ -146,9 +146,9 @@ def _people(
         wanted = any((treatments[i] == Treatment.REPLACE).any() for i in members[number])
         neutral = _neutral([chains[i] for i in members[number]])
         identity = None
-        if wanted and neutral is None:
-            neutral = mean_shape().numpy()  # only ever small: the meshes were posed from it
-        if wanted and neutral is not None:
+        if wanted:
+            if neutral is None:
+                neutral = mean_shape().numpy()  # only ever small: the meshes were posed from it
             try:
                 identity = choose(model, secret, keys[number], [s.whole() for s in samples[number]], taken, steady)
             except NoIdentity:

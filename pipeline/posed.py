@@ -20,6 +20,7 @@ from pipeline.models.topology import (
     RIGHT_EYE_INNER,
     RIGHT_EYE_OUTER,
 )
+from pipeline.smooth import local_lines
 from pipeline.track import START, Floats, overlap
 
 _Doubles = NDArray[np.float64]
@@ -72,7 +73,8 @@ def fall_back(
     points fit no head, all stays as it is."""
     small = (boxes[:, 2:] - boxes[:, :2]).max(1) <= SMALL
     looked = small & np.isfinite(points).all((1, 2)) & (scores >= WEAK)
-    if not (looked & ~_settled(presence >= PRESENT, looked)).any():
+    wanted = looked & ~_settled(presence >= PRESENT, looked)
+    if not wanted.any():
         return meshes, presence
     stance = steady(fit(np.where(looked[:, None, None], points, np.nan).astype(np.float32), shape))
     with np.errstate(invalid="ignore"):
@@ -80,7 +82,7 @@ def fall_back(
         outline = np.concatenate([found[:, :, :2].min(1), found[:, :, :2].max(1)], 1)
         inside = np.array([overlap(a[None], b[None])[0, 0] for a, b in zip(outline, boxes, strict=True)]) >= _INSIDE
         trust = np.where(scores >= START, SURE, LIKELY)
-        take = looked & inside & np.isfinite(stance.misfit) & ~_settled(presence >= PRESENT, looked)
+        take = wanted & inside & np.isfinite(stance.misfit)
     return (
         np.where(take[:, None, None], found, meshes).astype(np.float32),
         np.where(take, trust, presence).astype(np.float32),
@@ -126,19 +128,8 @@ def steady(stance: Stance) -> Stance:
     angles[have] = np.unwrap(angles[have], axis=0)
     for values, width in ((angles, _STEADY[0]), (place, _STEADY[1])):
         clean = np.where(have[:, None], values, 0.0)
-        values[:] = np.where(have[:, None], _lines(have, width) @ clean, np.nan)
+        values[:] = np.where(have[:, None], local_lines(have.astype(np.float32), width, _REACH) @ clean, np.nan)
     return Stance(angles, place, stance.misfit)
-
-
-def _lines(have: NDArray[np.bool_], width: float) -> _Doubles:
-    """(n, n): row f gives a straight line's value at frame f as weights of the frames within _REACH that are there."""
-    u = np.arange(len(have))[None] - np.arange(len(have))[:, None]
-    k = np.where(np.abs(u) <= _REACH, np.exp(-0.5 * (u / width) ** 2), 0) * have[None]
-    s0, s1, s2 = k.sum(1), (k * u).sum(1), (k * u * u).sum(1)
-    s0 = np.maximum(s0, 1e-12)
-    det = s0 * s2 - s1 * s1
-    line = k * (s2[:, None] - s1[:, None] * u) / np.where(det > 1e-6, det, 1)[:, None]
-    return np.asarray(np.where((det > 1e-6)[:, None], line, k / s0[:, None]), np.float64)
 
 
 def _similar(points: _Doubles, model: _Doubles) -> tuple[_Doubles, _Doubles, _Doubles]:

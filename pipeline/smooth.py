@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 
 REACH = 8  # frames: `_WINDOW` for the estimate and 2 for steadying the choice of the window
 _WINDOW = 6
-_WIDTHS = (0.0, 0.7, 1.5, 3.0)  # standard deviations of the Gaussian windows in frames; 0: as it was measured
+_WIDTHS = (0.0, 0.7, 1.5)  # standard deviations of the Gaussian windows in frames; 0: as it was measured
 _WIDEST = {"pose": 2, "rest": 2, "eye": 1, "mouth": 1}  # index into _WIDTHS
 _LEAST_NOISE = 5e-4  # of the distance of the eyes' outer corners
 _MOST_NOISE = {"pose": 3e-3, "rest": 3.5e-3, "eye": 2e-3, "mouth": 2e-3}  # more than that is motion
@@ -78,6 +78,19 @@ def _bridged(have: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(have | ((after - before - 1 <= FILL) & (before >= 0) & (after < len(have))))
 
 
+def local_lines(weight: Floats, width: float, window: int) -> Floats:
+    """(n, n) local linear regression over n frames with weights (n,): row f gives the estimate at frame f as weights of
+    the frames within `window`, under a Gaussian of `width` frames."""
+    u = (np.arange(len(weight))[None] - np.arange(len(weight))[:, None]).astype(np.float64)
+    k = np.where(np.abs(u) <= window, np.exp(-0.5 * (u / width) ** 2), 0) * weight[None]
+    s0, s1, s2 = k.sum(1), (k * u).sum(1), (k * u * u).sum(1)
+    det = s0 * s2 - s1 * s1
+    line = k * (s2[:, None] - s1[:, None] * u)
+    flat = k / np.maximum(s0, 1e-12)[:, None]
+    good = det > 1e-6 * np.maximum(s0, 1e-12) ** 2
+    return np.asarray(np.where(good[:, None], line / np.where(good, det, 1)[:, None], flat), np.float32)
+
+
 class _Estimator:
     """Local linear regression in time at all frames and widths, for one set of weights (n,)."""
 
@@ -89,17 +102,7 @@ class _Estimator:
 
     def _hat(self, width: float) -> Floats:
         """(n, n): row f gives the estimate at frame f as weights of all frames."""
-        n = len(self._weight)
-        if width == 0:
-            return np.asarray(np.eye(n), np.float32)
-        u = (np.arange(n)[None] - np.arange(n)[:, None]).astype(np.float64)
-        k = np.where(np.abs(u) <= _WINDOW, np.exp(-0.5 * (u / width) ** 2), 0) * self._weight[None]
-        s0, s1, s2 = k.sum(1), (k * u).sum(1), (k * u * u).sum(1)
-        det = s0 * s2 - s1 * s1
-        line = k * (s2[:, None] - s1[:, None] * u)
-        flat = k / np.maximum(s0, 1e-12)[:, None]
-        good = det > 1e-6 * np.maximum(s0, 1e-12) ** 2
-        return np.asarray(np.where(good[:, None], line / np.where(good, det, 1)[:, None], flat), np.float32)
+        return local_lines(self._weight, width, _WINDOW) if width else np.eye(len(self._weight), dtype=np.float32)
 
     def best(self, values: Floats, unit: Floats, kind: str) -> Floats:
         """`values` (n, c) by the widest window that fits; `unit` (n,) is the size that noise is measured by."""

@@ -23,6 +23,7 @@ class Limits:
 FIRM = Limits(presence=0.8, yaw=52, pitch=42, width=12)
 LOOSE = Limits(presence=0.5, yaw=60, pitch=52, width=11)
 _FIRM_FRAMES = 4
+_FADE = 6  # frames in which a cover comes, over a face that is replaced
 _LEAST_REPLACED, _LEAST_COVERED = 8, 6  # frames; shorter runs flash
 
 
@@ -61,6 +62,19 @@ def _reasons(
     reason[filled] = Treatment.COVER_FILLED
     reason[damaged] = Treatment.COVER_DAMAGED
     return reason
+
+
+def fades(treatment: NDArray[np.uint8]) -> Floats:
+    """(n,) from 0 to 1 while a replaced face nears a stretch in which it is covered, and back after it: a cover that
+    came at once would draw the eye. 0 on covered frames. Frames for which a cover is a matter of damage don't count."""
+    index = np.arange(len(treatment))
+    covers = index[~np.isin(treatment, [Treatment.REPLACE, Treatment.COVER_DAMAGED, Treatment.COVER_GATE])]
+    if not len(covers):
+        return np.zeros(len(treatment), np.float32)
+    after = np.searchsorted(covers, index).clip(0, len(covers) - 1)
+    distance = np.minimum(np.abs(covers[after] - index), np.abs(covers[(after - 1).clip(0)] - index))
+    veiled = np.clip(1 - distance / (_FADE + 1), 0, 1)
+    return np.where(treatment == Treatment.REPLACE, veiled, 0).astype(np.float32)
 
 
 def runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -14,13 +14,14 @@ from pipeline.ahead import ahead
 from pipeline.analyse import Eyes
 from pipeline.chunk import plan
 from pipeline.decode import read
-from pipeline.draw import Painter, fades, plans
+from pipeline.draw import Painter, plans
 from pipeline.encode import EncoderSettings
 from pipeline.link import Linked
 from pipeline.reading import decoded, open_input, video_stream
 from pipeline.render import RenderCounts, render
 from pipeline.replace import Face, Replacer
 from pipeline.track import Treatment
+from pipeline.treat import fades
 
 
 @pytest.fixture(scope="module")
