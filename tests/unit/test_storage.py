@@ -1,96 +1,16 @@
-"""The contract of ObjectStore, run over every implementation, and what is the folder's own."""
+"""What is the folder's own, beyond the contract of all stores, and how keys are spelt."""
 
 import errno
 import os
-from concurrent.futures import ThreadPoolExecutor
+import resource
+import signal
 from pathlib import Path
 
 import pytest
 
-from storage import folder as folder_module
 from storage import layout
 from storage.folder import FolderStore
-from storage.objects import AlreadyThere, NoSuchObject, NotPermitted, ObjectStore, StoreError, StoreFull, checked
-
-
-@pytest.fixture(params=["links", "no links"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
-    if request.param == "no links":
-
-        def refuse(*args: object) -> None:
-            raise OSError(errno.EPERM, "no hard links here")
-
-        monkeypatch.setattr(folder_module.os, "link", refuse)
-    return FolderStore(tmp_path / "store")
-
-
-def test_a_record_is_read_back_as_it_was_written(store: ObjectStore) -> None:
-    store.create("jobs/a/spec.json", b"\x00one")
-    assert store.read("jobs/a/spec.json") == b"\x00one"
-
-
-def test_create_is_once(store: ObjectStore) -> None:
-    store.create("a/b", b"first")
-    with pytest.raises(AlreadyThere):
-        store.create("a/b", b"second")
-    assert store.read("a/b") == b"first"
-
-
-def test_one_of_many_racers_wins(store: ObjectStore) -> None:
-    def race(number: int) -> bool:
-        try:
-            store.create("race", str(number).encode())
-        except AlreadyThere:
-            return False
-        return True
-
-    with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(race, range(32)))
-    assert won.count(True) == 1
-    assert int(store.read("race")) == won.index(True)
-    assert list(store.keys("")) == ["race"]
-
-
-def test_what_is_not_there(store: ObjectStore) -> None:
-    with pytest.raises(NoSuchObject):
-        store.read("nothing")
-    with pytest.raises(NoSuchObject):
-        store.local("nothing")
-    assert list(store.keys("nothing")) == []
-    assert store.erase("nothing") == 0
-
-
-def test_files_of_a_step_become_objects_at_once(store: ObjectStore) -> None:
-    scratch = store.scratch("unit/try/1")
-    (scratch / "sub").mkdir()
-    (scratch / "sub" / "x.npz").write_bytes(b"x")
-    assert list(store.keys("unit")) == []
-    store.keep(scratch, "unit/try/1")
-    assert list(store.keys("unit")) == ["unit/try/1/sub/x.npz"]
-    assert (store.local("unit/try/1") / "sub" / "x.npz").read_bytes() == b"x"
-    assert not scratch.exists()
-
-
-def test_kept_files_are_never_replaced(store: ObjectStore) -> None:
-    first = store.scratch("try/1")
-    store.keep(first, "try/1")
-    with pytest.raises(StoreError):
-        store.keep(store.scratch("try/1"), "try/1")
-
-
-def test_erase_takes_unfinished_writes_too(store: ObjectStore) -> None:
-    store.create("jobs/a/x", b"")
-    store.create("jobs/b/y", b"")
-    scratch = store.scratch("jobs/a/try/1")
-    assert store.erase("jobs/a") == 1
-    assert not scratch.exists()
-    assert list(store.keys("")) == ["jobs/b/y"]
-
-
-@pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../a", "a/..", "a/./b", ".a", "a\\b", "a b", "ä", "x" * 600])
-def test_keys_that_could_leave_the_store(store: ObjectStore, key: str) -> None:
-    with pytest.raises(ValueError, match="not a key"):
-        store.create(key, b"")
+from storage.objects import NotPermitted, StoreError, StoreFull, checked
 
 
 @pytest.mark.parametrize(
@@ -112,7 +32,7 @@ def test_no_foreign_error_gets_out(
     def fail(*args: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(folder_module.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(error):
         store.create("a", b"")
     assert list(tmp_path.iterdir()) == []
@@ -149,16 +69,62 @@ def test_the_layout_spells_keys() -> None:
     assert all(checked(key) == key for key in keys)
 
 
-def test_a_steps_files_are_on_the_disk_before_they_count(
-    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_steps_files_are_on_the_disk_before_they_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FolderStore(tmp_path / "store")
     synced = []
     sync = os.fsync
     monkeypatch.setattr(
-        folder_module.os, "fsync", lambda fd: (synced.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name), sync(fd))
+        os, "fsync", lambda fd: (synced.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name), sync(fd))
     )
     scratch = store.scratch("unit/try/1")
     (scratch / "sub").mkdir()
     (scratch / "sub" / "x.npz").write_bytes(b"x")
     store.keep(scratch, "unit/try/1")
     assert {"x.npz", "sub", scratch.name, "try"} == set(synced)
+
+
+def test_a_lock_whose_holder_died_holds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FolderStore(tmp_path)
+    (tmp_path / ".lock").touch()
+    monkeypatch.setattr(os, "link", _no_links)
+    store.create("a", b"1")
+    assert store.read("a") == b"1"
+
+
+def _no_links(*args: object) -> None:
+    raise OSError(errno.EPERM, "no hard links here")
+
+
+def test_a_big_file_that_changes_gets_another_etag(tmp_path: Path) -> None:
+    """Beyond records the content isn't hashed."""
+    store = FolderStore(tmp_path)
+    (tmp_path / "in").write_bytes(bytes(2_000_000))
+    first = store.put_file("film", tmp_path / "in")
+    second = store.put_file("film", tmp_path / "in")
+    assert first.etag != second.etag
+    with open(tmp_path / "film", "r+b") as file:
+        file.write(b"1")
+    os.utime(tmp_path / "film", ns=(1, 1))
+    assert store.stat("film").etag not in (first.etag, second.etag)
+
+
+@pytest.mark.parametrize("call", ["create", "put_file", "fetch"])
+def test_a_full_disk(tmp_path: Path, call: str) -> None:
+    """Real: this process may write no more than so many bytes into a file."""
+    store = FolderStore(tmp_path / "store")
+    (tmp_path / "in").write_bytes(bytes(100_000))
+    store.put_file("in", tmp_path / "in")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(StoreFull, match="free some space"):
+            {
+                "create": lambda: store.create("a", bytes(100_000)),
+                "put_file": lambda: store.put_file("a", tmp_path / "in"),
+                "fetch": lambda: store.fetch("in", tmp_path / "out"),
+            }[call]()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["in", "in", "store"]
