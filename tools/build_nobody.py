@@ -6,9 +6,10 @@ people who do not exist.
 Portraits: faker-js/assets-person-portrait (CC0 1.0), made by a text-to-image model, named female_… and male_….
 Method: shapes and textures in the plane of one mean shape (Cootes, Edwards and Taylor, "Active appearance models", ECCV
 1998), as logarithms of colour from which the light of each portrait was taken away, and from which smiles were taken by
-linear regression; identities are mixtures of them (k-Same: Newton, Sweeney and Malin, 2005). Hair and things before a
-face are filled from the other portraits (iterated principal components with weights; De la Torre and Black, "Robust
-principal component analysis for computer vision", ICCV 2001).
+linear regression; identities are mixtures of them (k-Same: Newton, Sweeney and Malin, 2005). Who has a fringe over a
+brow is left out (`portrait_hair.py`); other hair and things before a face are filled from the other portraits (iterated
+principal components with weights; De la Torre and Black, "Robust principal component analysis for computer vision",
+ICCV 2001).
 """
 
 import argparse
@@ -21,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from packages import Source, store
 from PIL import Image
+from portrait_hair import bared, over_brows
 from torch import Tensor
 
 from pipeline import appearance, shape, uv
@@ -41,6 +43,9 @@ NEAR = 28  # portraits with similar traits that one may be mixed with
 SMALL = 128  # pixels of the pictures on which hair is told from skin
 MOST_TURNED = 15.0  # degrees; a portrait that looks aside gives no shape and no texture
 MOST_MOVED = (0.04, 0.062)  # more than at rest: a smile or an open mouth that no line can take away
+# Glasses, and hands at the face: what must not be taken for face.
+NOT_BARE = {"female_054.webp", "female_064.webp", "female_066.webp", "female_069.webp", "male_095.webp"}
+MOST_HAIR = 0.075  # darkness closely above a brow, in logarithms: a fringe that reaches it
 PATIENCE = 0.16  # residual in logarithms at which a pixel counts half
 
 
@@ -297,13 +302,18 @@ def main() -> None:
     found = torch.stack([female, lines(small), beard(small), tone(images, meshes)], 1)
     maps = probes(seen(images, meshes), found)
     calm = (shape.expression(shapes) < torch.tensor(MOST_MOVED)).all(1)
+    hair = over_brows(small)
+    for n in (calm & (hair > MOST_HAIR / 2)).nonzero()[:, 0].tolist():
+        print(f"{names[n]}: {float(hair[n]):.3f} of hair over a brow{', left out' if hair[n] > MOST_HAIR else ''}")
+    calm &= (hair < MOST_HAIR) & torch.tensor([n not in NOT_BARE for n in names])
     print(
-        f"{len(angles)} portraits, {int(known.sum())} with a face, {len(ahead)} looking ahead, {int(calm.sum())} calm"
+        f"{len(angles)} portraits, {int(known.sum())} with a face, {len(ahead)} looking ahead, "
+        f"{int(calm.sum())} calm and bare"
     )
     group, found = (female[calm] < 0).long(), found[calm]
     moved = shape.expression(shapes[calm])
     shapes, slope = at_rest(shapes[calm], moved)
-    textures, _ = at_rest(textures[calm], moved)
+    textures, _ = at_rest(bared(textures[calm], group), moved)
     store_mean_shape(mean, slope)
     names = [n for n, c in zip(names, calm.tolist(), strict=True) if c]
     embeddings = Recogniser(torch.device("cpu")).embed(appearance.portray(textures, shapes))

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from build_nobody import SOURCE, meshes_of, read, skin_weights
+from build_nobody import NOT_BARE, SOURCE, meshes_of, read, skin_weights
 from object_scenes import Scenes
 from object_sprites import bank
 from packages import graph_array, store
@@ -35,8 +35,6 @@ from pipeline.stage.puppet import Moves, Puppet, _puppet
 
 SIDE, LOOKS = 128, 24  # pixels of a face's texture, and how many of each person
 MOST_TURNED = 25.0  # degrees of a portrait
-# Glasses, and hands at the face: what must not be learned as face.
-NOT_BARE = {"female_054.webp", "female_064.webp", "female_066.webp", "female_069.webp", "male_095.webp"}
 WIDTHS = (16, 32, 64, 96)
 BATCH, RATE = 24, 2.5e-3
 
@@ -103,17 +101,17 @@ class Block(nn.Sequential):
 class Network(nn.Module):
     """Down four times and up again, with sums across (after Ronneberger, Fischer and Brox, "U-Net", MICCAI 2015)."""
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: int = 8, outputs: int = 1, widths: tuple[int, int, int, int] = WIDTHS) -> None:
         super().__init__()
-        a, b, c, d = WIDTHS
-        self.stem, self.e1 = Block(8, a, 5, 2), Block(a, a)
+        a, b, c, d = widths
+        self.stem, self.e1 = Block(inputs, a, 5, 2), Block(a, a)
         self.d2, self.e2 = Block(a, b, 3, 2), nn.ModuleList([Block(b, b), Block(b, b)])
         self.d3, self.e3 = Block(b, c, 3, 2), nn.ModuleList([Block(c, c), Block(c, c)])
         self.d4, self.e4 = Block(c, d, 3, 2), nn.ModuleList([Block(d, d), Block(d, d)])
         self.u3, self.f3 = Block(d, c, 1, relu=False), Block(c, c)
         self.u2, self.f2 = Block(c, b, 1, relu=False), Block(b, b)
         self.u1, self.f1 = Block(b, a, 1, relu=False), Block(a, a)
-        self.head = nn.Conv2d(a, 4, 3, 1, 1)
+        self.head = nn.Conv2d(a, 4 * outputs, 3, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         def up(t: Tensor) -> Tensor:
@@ -200,18 +198,19 @@ class Exporter:
         return self.conv(last, self.add(Op("add", (beside, wide), f"s{n}", relu=True)), f"f{n}")
 
 
-def graph(network: Network) -> Graph:
-    """The network as the pipeline runs it."""
+def graph(network: Network, result: str = "object") -> Graph:
+    """The network as the pipeline runs it, with the name of what comes out."""
     n, out = network.eval(), Exporter()
     x1 = out.conv(n.e1, out.conv(n.stem, "input", "stem"), "e1")
     x2 = out.down(2, n.d2, n.e2, x1)
     x3 = out.down(3, n.d3, n.e3, x2)
     y = out.up(3, n.u3, n.f3, out.down(4, n.d4, n.e4, x3), x3)
     y = out.up(1, n.u1, n.f1, out.up(2, n.u2, n.f2, y, x2), x1)
-    out.plain(n.head.weight, n.head.bias, y, "head")
+    order = torch.arange(len(n.head.bias)).reshape(-1, 4).T.flatten()  # `Op` has the channels run fastest
+    out.plain(n.head.weight[order], n.head.bias[order], y, "head")
     out.add(Op("shuffle", ("head",), "logits", scale=2))
-    out.add(Op("sigmoid", ("logits",), "object"))
-    return Graph(tuple(out.ops), ("object",), out.weights)
+    out.add(Op("sigmoid", ("logits",), result))
+    return Graph(tuple(out.ops), (result,), out.weights)
 
 
 def main() -> None:
