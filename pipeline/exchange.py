@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline import uv
-from pipeline.shape import align, at_rest
+from pipeline.openings import corrected
+from pipeline.shape import LOWER_LIDS, UPPER_LIDS, align, at_rest
 
 EXCHANGE = 0.8  # how much of the identity's shape is taken, inside the face
 EXCHANGE_EDGE = 0.5  # and at the oval, where hair and neck must still fit: the outline tells who it is, too
@@ -16,14 +17,9 @@ DEPTH = 0.3  # and of its depth, which one look from the front tells badly: turn
 
 # Points of upper and lower lids and of the inner lips that touch when they close.
 PAIRS = (
-    [246, 161, 160, 159, 158, 157, 173, 466, 388, 387, 386, 385, 384, 398, 191, 80, 81, 82, 13, 312, 311, 310, 415],
-    [7, 163, 144, 145, 153, 154, 155, 249, 390, 373, 374, 380, 381, 382, 95, 88, 178, 87, 14, 317, 402, 318, 324],
+    [*UPPER_LIDS[0], *UPPER_LIDS[1], 191, 80, 81, 82, 13, 312, 311, 310, 415],
+    [*LOWER_LIDS[0], *LOWER_LIDS[1], 95, 88, 178, 87, 14, 317, 402, 318, 324],
 )
-_EYES = ([33, 133], [263, 362])  # corners, in the order of PAIRS
-_OPEN, _CLOSED = (
-    0.9,
-    0.7,
-)  # how far the lids' landmarks are apart against a rested eye, when they begin to close, and end
 
 
 @lru_cache(maxsize=4)
@@ -41,14 +37,9 @@ def _pairs(device: torch.device) -> Tensor:
     return torch.tensor(PAIRS, device=device)
 
 
-@lru_cache(maxsize=4)
-def _corners(device: torch.device) -> Tensor:
-    """(2, 2) the corners of each eye."""
-    return torch.tensor(_EYES, device=device)
-
-
-def exchange(meshes: Tensor, neutrals: Tensor, shapes: Tensor) -> Tensor:
-    """(F, 468, 3) the meshes that identities with `shapes` would have in the place of people with `neutrals`."""
+def exchange(meshes: Tensor, neutrals: Tensor, shapes: Tensor) -> tuple[Tensor, Tensor]:
+    """Twice (F, 468, 3): the meshes of people with `neutrals`, with lids and lips as far apart as they are, and those
+    that identities with `shapes` would have in their place."""
     offset = (shapes - at_rest(neutrals)) * _weights(meshes.device)
     # A long face doesn't become a round one: how the face moves must be read off it as before.
     moved = torch.linalg.vector_norm(offset[..., :2], dim=2).mean(1)
@@ -56,22 +47,6 @@ def exchange(meshes: Tensor, neutrals: Tensor, shapes: Tensor) -> Tensor:
     offset[..., 2] *= DEPTH
     pairs = _pairs(meshes.device)  # a lid or lip may move, but never open or close what the person opens or closes
     offset[:, pairs] = offset[:, pairs].mean(1, keepdim=True)
-    target = meshes + align(meshes, neutrals).turn(offset)
-    _close(target, meshes, neutrals)
-    return target
-
-
-def _close(target: Tensor, meshes: Tensor, neutrals: Tensor) -> None:
-    """Bring the lids of each eye together, in place, where the person's are. The landmarks of a closed eye stay some
-    way apart: measured on blinks, at 0.68 of how far they are when it is open."""
-    above, below = _pairs(target.device)[:, :14].reshape(2, 2, 7)  # (2, 7) for each eye
-    corners = _corners(target.device)
-    both = torch.stack([meshes, neutrals])
-    gap = torch.linalg.vector_norm(both[:, :, above, :2] - both[:, :, below, :2], dim=4).mean(3)
-    width = torch.linalg.vector_norm(both[:, :, corners[:, 0]] - both[:, :, corners[:, 1]], dim=3)
-    now, rest = gap / width  # (F, 2)
-    t = ((_OPEN - now / rest.clamp_min(1e-3)) / (_OPEN - _CLOSED)).clamp(0, 1)
-    closed = (t * t * (3 - 2 * t))[..., None, None]
-    upper, lower = target[:, above], target[:, below]
-    seam = torch.lerp(lower, upper, 0.2)  # the upper lid does most of it
-    target[:, above], target[:, below] = torch.lerp(upper, seam, closed), torch.lerp(lower, seam, closed)
+    placed = align(meshes, neutrals)
+    person = corrected(meshes, neutrals, placed)
+    return person, person + placed.turn(offset)

@@ -9,7 +9,7 @@ Faces are worked on in crops of a few fixed sizes, all crops of one size at once
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -116,7 +116,8 @@ def _crops(faces: Sequence[Face]) -> list[_Crop]:
     meshes = torch.stack([f.mesh for f in faces])
     neutrals = torch.stack([f.neutral for f in faces])
     shapes = torch.stack([f.identity.shape for f in faces])
-    targets = exchange(meshes, neutrals, shapes)
+    meshes, targets = exchange(meshes, neutrals, shapes)
+    faces = [replace(face, mesh=mesh) for face, mesh in zip(faces, meshes, strict=True)]
     scales = eye_distance(targets)
     outer = uv.extend(targets[..., :2])
     table = torch.cat([outer.amin(1) - 2, outer.amax(1) + 2], 1).tolist()  # one copy from the device

