@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from privacy import films, instruments, motion, reid, scores
+from privacy import alive, films, instruments, motion, reid, scores
 from privacy.instruments import RECOGNISERS
 from privacy.motion import Face, Measured
 from privacy.photo_figures import FACES, LANDMARKS, MATCHES, ROLES
@@ -82,6 +82,9 @@ def _moved(measured: list[Measured]) -> list[Row]:
         ("gaze, correlation", "iris", None),
     ):
         found.append(_of_films(title, measured, partial(_over_time, part), min, "{:.3f}", goal))
+        if goal is _LIVELY:
+            worst = _worst([(_in_a_mirror(part, [m]), m.name) for m in measured], min, "{:.3f}")
+            found.append(Row("... of the source with itself, in a mirror", ("", _in_a_mirror(part, measured), worst)))
     title = "gaze, error of movement, of the eye's width"
     found.append(_of_films(title, measured, partial(_mean, motion.gaze_error), max, "{:.2%}"))
     found.append(_of_films("blinks: frames agreed on", measured, _blinks, min, "{:.1%}"))
@@ -134,7 +137,15 @@ def _mean(figure: Callable[[Face, str], float], measured: list[Measured], film: 
 
 
 def _over_time(part: str, measured: list[Measured], film: str) -> float:
-    pairs = [pair for f in _faces(measured) for pair in motion.over_time(f, film, part)]
+    return _mean_of([pair for f in _faces(measured) for pair in motion.over_time(f, film, part)])
+
+
+def _in_a_mirror(part: str, measured: list[Measured]) -> float:
+    return _mean_of([pair for f in _faces(measured) for pair in alive.mirrored(f, part)])
+
+
+def _mean_of(pairs: list[tuple[float, int]]) -> float:
+    """The mean of values with the lengths of their runs."""
     return scores.weighted([v for v, _ in pairs], [float(n) for _, n in pairs])
 
 

