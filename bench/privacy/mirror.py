@@ -2,8 +2,8 @@
 
 Networks of landmarks err, and on a face of 60 px more than its lips move. A second encoding of the source doesn't show
 how much: the pictures are nearly the same, and so are the errors. In a mirror the face is the same, too, and the errors
-are others. How well the source agrees with its own mirrored picture is about as well as anything can agree with it. (For
-lids it says less: their network is shown every eye as a left one, so only where it looks changes.)
+are others. How well the source agrees with its own mirrored picture is about as well as anything can agree with it. For
+lids it says less: their network is shown every eye as a left one, so only where it looks changes.
 """
 
 from functools import lru_cache
