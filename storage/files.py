@@ -70,4 +70,4 @@ def translated(path: Path) -> Iterator[None]:
             raise StoreFull(f"no room left at {path}; free some space or choose another place") from error
         if error.errno in _REFUSED:
             raise NotPermitted(f"can't use {path}: {error.strerror}; change its owner or mode") from error
-        raise StoreError(f"{path}: {error.strerror}") from error
+        raise StoreError(f"{path}: {error.strerror or error}; look after the disk and the file") from error

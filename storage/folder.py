@@ -43,6 +43,9 @@ class FolderStore:
         with translated(root):
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
+    def __repr__(self) -> str:
+        return f"FolderStore({self.root})"
+
     def create(self, key: str, data: bytes) -> None:
         """See ObjectStore. What was written survives a power cut: the file and its folder are synced."""
         target = self.root / checked(key)
@@ -160,6 +163,9 @@ class FolderStore:
         if not path.is_dir():
             raise NoSuchObject(f"nothing is stored below {prefix}")
         return path
+
+    def release(self) -> None:
+        """See ObjectStore. There are no copies."""
 
     def erase(self, prefix: str) -> int:
         """See ObjectStore."""

@@ -162,7 +162,13 @@ class ObjectStore(Protocol):
         files leave nothing. Raises AlreadyThere."""
 
     def local(self, prefix: str) -> Path:
-        """A local folder that holds the objects below `prefix`, to be read only. Raises NoSuchObject."""
+        """A local folder that holds the objects below `prefix`, to be read only. Raises NoSuchObject.
+
+        They must not change any more. It stays until `release`.
+        """
+
+    def release(self) -> None:
+        """What `local` gave out isn't needed any more: copies may go when room is needed."""
 
     def erase(self, prefix: str) -> int:
         """Delete everything below `prefix`, unfinished writes too. Returns how many objects went."""

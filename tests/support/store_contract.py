@@ -20,8 +20,6 @@ def content(size: int) -> bytes:
 class StoreContract:
     """Tests of one record, of files, of listings, and of who is first."""
 
-    conditional = True  # whether the store refuses the second of two racers
-
     def test_a_record_is_read_back_as_it_was_written(self, store: ObjectStore) -> None:
         store.create("jobs/a/spec.json", b"\x00one")
         store.create("jobs/a/empty", b"")
@@ -36,8 +34,6 @@ class StoreContract:
         assert store.read("a/b") == b"first"
 
     def test_one_of_eight_creators_wins(self, store: ObjectStore) -> None:
-        if not self.conditional:
-            pytest.skip("this server decides nothing between writers")
 
         def race(number: int) -> bool:
             try:
@@ -92,8 +88,6 @@ class StoreContract:
         assert store.read_versioned("control")[1] != store.replace("control", b"four", newer)
 
     def test_no_swap_is_lost(self, store: ObjectStore) -> None:
-        if not self.conditional:
-            pytest.skip("this server decides nothing between writers")
         store.create("count", b"0")
 
         def add(_: int) -> None:
