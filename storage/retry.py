@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Bounds on trying again. The defaults give up after some 20 s, never later than a minute after the first try:
+    """Bounds on trying again. The defaults give up after some 25 s, never later than a minute after the first try:
     what takes longer is for the farm to wait for, which has other work to do meanwhile."""
 
     attempts: int = 10

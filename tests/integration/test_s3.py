@@ -22,12 +22,14 @@ from store_contract import StoreContract, content
 
 from storage import conditional
 from storage.cache import Cache
+from storage.lock import STALE
 from storage.objects import (
     AlreadyThere,
     ClockSkew,
     Conflict,
     Interrupted,
     NoSuchBucket,
+    NoSuchObject,
     NotPermitted,
     NotSupported,
     ObjectStore,
@@ -178,6 +180,59 @@ def test_conditions_of_ceph(ceph: Gateway, tmp_path: Path) -> None:
     assert store.bucket.read("a")[0] == b"1"
     assert store.conditions() == conditional.Honoured(create=True, replace=True)
     assert store.bucket.listed("") == ("a",)
+
+
+class Time:
+    """Time that passes by waiting only."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def patience(self) -> Patience:
+        return Patience(sleep=self.sleep, clock=lambda: self.now, chance=lambda: 1.0)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_the_lock_of_one_who_died_is_broken(ceph: Gateway, tmp_path: Path) -> None:
+    there, waits = new_store(ceph.settings, tmp_path), Time()
+    store = S3Store(ceph.settings, there.bucket.name, "farm/one", there.cache, waits.patience())
+    store.create("control", b"one")
+    there.bucket.put("farm/one/.lock-control", b"somebody")
+    store.replace("control", b"two", store.stat("control").etag)
+    assert STALE < waits.now < STALE + 5
+    assert store.read("control") == b"two"
+    assert there.bucket.read("farm/one/control")[0] == b"two"
+    with pytest.raises(NoSuchObject):
+        there.bucket.read("farm/one/.lock-control")
+    assert list(store.keys("")) == ["control"]
+
+
+def test_a_lock_that_changes_hands_is_not_broken(ceph: Gateway, tmp_path: Path) -> None:
+    there, waits = new_store(ceph.settings, tmp_path), Time()
+    there.create("control", b"one")
+
+    def sleep(seconds: float) -> None:
+        waits.sleep(seconds)
+        there.bucket.put("farm/one/.lock-control", str(int(waits.now) // 20).encode())  # each holds it for 20 s
+
+    sleep(0)
+    patience = dataclasses.replace(waits.patience(), sleep=sleep)
+    store = S3Store(ceph.settings, there.bucket.name, "farm/one", there.cache, patience)
+    with pytest.raises(Interrupted, match="hold its lock"):
+        store.replace("control", b"two", there.stat("control").etag)
+    assert there.read("control") == b"one"
+
+
+def test_who_was_stopped_with_the_lock_does_no_harm(ceph: Gateway, tmp_path: Path) -> None:
+    """Its lock is broken, another swaps, and then it goes on."""
+    store = new_store(ceph.settings, tmp_path)
+    store.create("control", b"one")
+    etag = store.stat("control").etag
+    assert conditional.replace(store.bucket, "farm/one/control", b"two", etag)
+    assert conditional.replace(store.bucket, "farm/one/control", b"three", etag) is None
+    assert store.read("control") == b"two"
 
 
 @pytest.mark.parametrize("secret", ["", "vf-Secret+123/-"])
