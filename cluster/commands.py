@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
-from cluster import exits, processes, report
+from cluster import exits, farmcommands, jobcommands, processes, report
 from cluster.config import Request, UsageError, moment, pool_settings
-from cluster.farm import FarmError
 from cluster.inputs import check_writable, pairs
 from cluster.job import Veil
 from cluster.localray import LocalPool
 from cluster.progress import Voice, own_streams, voice
+from cluster.roles import FarmError
 from cluster.steps import PipelineSteps
 from cluster.swap import Result, Swap, failure_text, report_path
 from pipeline import device as devices
@@ -159,6 +159,33 @@ def sheet(
     return exits.DONE
 
 
+@app.command()
+def doctor(
+    store: Annotated[
+        str, typer.Argument(metavar="STORE", envvar="VEILFARM_STORE", help="s3://BUCKET/FOLDER, or a folder.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Tell it as one JSON object.")] = False,
+) -> int:
+    """Try what a farm needs of a store, say what each means, and leave nothing behind."""
+    from cluster import doctor as findings
+    from storage.address import open_store
+    from storage.objects import StoreError
+    from storage.probe import probe
+    from storage.retry import HASTY
+
+    try:
+        result = probe(open_store(store, patience=HASTY))
+    except StoreError as error:
+        print(f"veilfarm: {error}", file=sys.stderr)
+        return exits.FAILED
+    print(findings.as_json(store, result) if as_json else "\n".join(findings.as_lines(store, result)))
+    return findings.exit_code(result)
+
+
+for command in (*farmcommands.COMMANDS, *jobcommands.COMMANDS):
+    app.command()(command)
+
+
 def run_swap(request: Request, as_json: bool, debug: bool) -> int:
     """Do it, tell how it goes, and leave no process behind. Returns the exit code."""
     with own_streams(debug) as (out, err):
@@ -178,7 +205,7 @@ def _run_swap(request: Request, speaker: Voice, debug: bool) -> int:
         return code
     job = Swap(request, films, device, _models)
     processes.adopt_orphans()
-    pool = LocalPool(PipelineSteps(device), pool_settings(request.workers, device, gpus))
+    pool = LocalPool(PipelineSteps(), pool_settings(request.workers, device, gpus))
     results: list[Result] = []
     try:
         for result in job.run(pool, speaker):

@@ -1,74 +1,27 @@
 """The farm: from jobs to finished films. The whole story of a job is `_story`; the rest hands out its units.
 
 The farm keeps no state that matters. What is done stands in each job's ledger; a farm that is killed and started again
-goes on where the ledger says.
+goes on where the ledger says. It is the only one that commits: a worker tells what it has made, and unless it was given
+up meanwhile, that becomes what counts.
 """
 
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
 
-from cluster.job import PER_CHUNK, Failure, IndexFacts, Plan, Step, new_id
+from cluster.health import Health
+from cluster.job import PER_CHUNK, Failure, IndexFacts, Plan, SourceFacts, Step, new_id
 from cluster.ledger import Ledger, Unit
-from cluster.workers import FINAL, TRIES, Order, Outcome
+from cluster.pace import Pace
+from cluster.roles import Ended, Job, Listener, Pool, Watch
+from cluster.schedule import Claim, choose, turns
+from cluster.trouble import over, pause_before_retry, treatment
+from cluster.workers import Order, Outcome, failure_of
+from storage.objects import StoreError, Transient
 
 AHEAD = 2
 """Jobs that are worked on at once: while one is linked or stitched, the next one's chunks keep the workers busy."""
-
-
-class Pool(Protocol):
-    """Workers that take one order each."""
-
-    size: int  # workers, when all are up
-
-    def takes(self, unit: Unit) -> bool:
-        """Whether a worker is free for it now."""
-
-    def submit(self, order: Order) -> None:
-        """Give it to a free worker."""
-
-    def poll(self, timeout: float) -> list[Outcome]:
-        """What ended since the last call; waits up to `timeout` seconds for something. A worker that died is replaced,
-        and its order ends with the failure `WorkerDied`. Raises FarmError when no worker can ever come up."""
-
-    def frames(self) -> dict[str, int]:
-        """Frames done so far, by attempt, of orders that are being worked on."""
-
-
-class FarmError(Exception):
-    """The farm itself can't go on; the jobs can be resumed."""
-
-
-class Listener(Protocol):
-    """Whoever shows how it goes."""
-
-    def step(self, job: "Job", step: Step, done: int, total: int, seconds: float) -> None:
-        """`done` of `total` frames (or of 1, for a step without frames); `seconds` since the step began here."""
-
-    def retry(self, job: "Job", unit: Unit, failure: Failure) -> None:
-        """A unit failed and is tried again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One film on its way through the farm."""
-
-    name: str  # for people
-    root: Path  # its store
-    ledger: Ledger
-    secret: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A job is through: every step is done, or `failure` says why not. `seconds` by step, of this farm's time."""
-
-    job: Job
-    failure: Failure | None
-    seconds: dict[Step, float]
 
 
 @dataclass(slots=True)
@@ -78,16 +31,20 @@ class _Run:
     job: Job
     story: Iterator[tuple[Unit, ...]]
     waiting: deque[Unit] = field(default_factory=deque)
+    later: list[tuple[float, Unit]] = field(default_factory=list)  # units that failed, and when they go again
     running: dict[str, Unit] = field(default_factory=dict)
-    tries: dict[Unit, int] = field(default_factory=dict)
+    failures: dict[Unit, list[Failure]] = field(default_factory=dict)
     seconds: dict[Step, float] = field(default_factory=dict)
     plan: Plan | None = None
+    megapixels: float = 0.0
+    device: str = "any"
     step: Step | None = None
     step_began: float = 0.0
     done: int = 0  # frames of the step that are done
     total: int = 1
     failure: Failure | None = None
     ended: bool = False
+    dropped: bool = False  # what is being worked on is still taken in, and nothing comes after it
 
 
 def _story(ledger: Ledger) -> Iterator[tuple[Unit, ...]]:
@@ -100,14 +57,28 @@ def _story(ledger: Ledger) -> Iterator[tuple[Unit, ...]]:
     yield (Unit(Step.LINK),)
     yield tuple(Unit(Step.RENDER, chunk.index) for chunk in chunks)
     yield (Unit(Step.STITCH),)
+    if ledger.spec().publish is not None:
+        yield (Unit(Step.PUBLISH),)
 
 
 class Farm:
     """Brings jobs through. One farm at a time works on a job."""
 
-    def __init__(self, pool: Pool, listener: Listener) -> None:
-        self._pool, self._listener = pool, listener
+    def __init__(
+        self,
+        pool: Pool,
+        listener: Listener,
+        watch: Watch | None = None,
+        health: Health | None = None,
+        pace: Pace | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Without `health` no worker is taken out; without `pace` the length of chunks follows from the film alone."""
+        self._pool, self._listener, self._watch = pool, listener, watch or Watch()
+        self._health, self._pace, self._clock = health, pace, clock
         self._runs: list[_Run] = []
+        self._uncommitted: deque[tuple[Outcome, str]] = deque()
+        self._devices: dict[str, str] = {}  # by attempt
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Ended]:
         """Work until every job is done or has failed; each is handed out as it ends. One's failure doesn't stop the
@@ -119,31 +90,84 @@ class Farm:
                 job = next(queue, None)
                 more = job is not None
                 if job is not None:
-                    self._runs.append(_Run(job, _story(job.ledger)))
-            for run in self._runs:
-                self._advance(run)
-            self._hand_out()
-            over = [run for run in self._runs if run.ended or run.failure]
-            for run in over:
+                    self.add(job)
+            yield from self.turn()
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """Those that are being worked on."""
+        return tuple(run.job for run in self._runs)
+
+    def idle(self) -> bool:
+        """Whether no unit waits for a worker: there is room for another job."""
+        return not any(run.waiting for run in self._runs)
+
+    def demand(self) -> int:
+        """How many units are out or wait for a worker."""
+        return sum(len(run.running) + len(run.waiting) for run in self._runs)
+
+    def starting(self) -> int:
+        """How many jobs haven't got their chunks yet: more of them would only wait for each other's disks."""
+        return sum(run.plan is None for run in self._runs)
+
+    def add(self, job: Job) -> None:
+        """Begin a job, or go on with it."""
+        self._runs.append(_Run(job, _story(job.ledger)))
+
+    def change(self, job: Job) -> None:
+        """The same job with another priority, limit or deadline."""
+        for run in self._runs:
+            if run.job.ledger.job_id == job.ledger.job_id:
+                run.job = job
+
+    def drop(self, job_id: str, stop: bool = False) -> None:
+        """Work on a job no more. What is being worked on is committed when it ends, unless `stop`: then its workers
+        are stopped, and what they make is nobody's."""
+        for run in [run for run in self._runs if run.job.ledger.job_id == job_id]:
+            run.waiting.clear()
+            run.later.clear()
+            if stop:
+                for attempt in list(run.running):
+                    self._pool.stop(attempt)
+            if stop or not run.running:
                 self._runs.remove(run)
-                yield Ended(run.job, run.failure, run.seconds)
-            if self._runs and not over:
-                for outcome in self._pool.poll(0.25):
-                    self._take_in(outcome)
-                self._tell()
+            run.dropped = True
+
+    def turn(self, timeout: float = 0.25) -> list[Ended]:
+        """Hand out what can be handed out, wait a moment for what ends, take it in. Raises FarmError."""
+        for run in self._runs:
+            self._advance(run)
+        self._hand_out()
+        gone = [run for run in self._runs if run.ended or run.failure or (run.dropped and not run.running)]
+        for run in gone:
+            self._runs.remove(run)
+        if not gone:
+            for outcome in self._pool.poll(timeout):
+                self._take_in(outcome)
+            self._commit_again()
+            self._tell()
+        return [Ended(run.job, run.failure, run.seconds) for run in gone if not run.dropped]
 
     def _advance(self, run: _Run) -> None:
         """Take the next batch when the last one is through, and leave out what the ledger has already."""
-        while not (run.failure or run.ended or run.waiting or run.running):
+        now = self._clock()
+        run.waiting.extend(unit for due, unit in run.later if due <= now)
+        run.later = [(due, unit) for due, unit in run.later if due > now]
+        while not (run.failure or run.ended or run.waiting or run.later or run.running):
             if run.step is not None:
                 run.seconds[run.step] = run.seconds.get(run.step, 0.0) + time.perf_counter() - run.step_began
                 self._listener.step(run.job, run.step, run.total, run.total, time.perf_counter() - run.step_began)
-            batch = next(run.story, None)
-            if batch is None:
+            try:
+                batch = next(run.story, None)
+                todo = [unit for unit in batch or () if run.job.ledger.done(unit) is None]
+                self._learn(run, batch or ())
+            except Exception as error:  # noqa: BLE001  a ledger that can't be read ends its job, not the farm
+                run.failure = failure_of(error)
+                return
+            if batch is None or run.dropped:
                 run.ended = True
                 return
             run.step, run.step_began = batch[0].step, time.perf_counter()
-            todo = [unit for unit in batch if run.job.ledger.done(unit) is None]
             run.total = max(1, sum(self._weight(run, unit) for unit in batch))
             run.done = run.total - sum(self._weight(run, unit) for unit in todo)
             # The longest first: short ones at the end keep workers from waiting for each other.
@@ -151,40 +175,128 @@ class Farm:
             self._listener.step(run.job, run.step, run.done, run.total, 0.0)
 
     @staticmethod
+    def _learn(run: _Run, batch: Iterable[Unit]) -> None:
+        """Read what the batch's weights and chunks follow from."""
+        step = next((unit.step for unit in batch), None)
+        if step is Step.INGEST:
+            run.device = run.job.ledger.spec().device
+        if step is Step.PLAN:
+            facts = run.job.ledger.facts(SourceFacts)
+            run.megapixels = facts.width * facts.height / 1e6
+        if step in PER_CHUNK and run.plan is None:
+            run.plan = run.job.ledger.facts(Plan)
+
+    @staticmethod
     def _weight(run: _Run, unit: Unit) -> int:
         """How many frames a unit stands for."""
         if unit.step in PER_CHUNK:
-            run.plan = run.plan or run.job.ledger.facts(Plan)
             assert unit.chunk is not None
+            assert run.plan is not None
             return run.plan.chunks[unit.chunk].frames
         return 1
 
     def _hand_out(self) -> None:
-        """Free workers get the next units; an earlier job's come first."""
-        for run in self._runs:
-            while run.waiting and self._pool.takes(run.waiting[0]):
-                unit = run.waiting.popleft()
-                job = run.job
-                order = Order(job.root, job.ledger.job_id, unit, new_id(), job.secret, self._pool.size)
-                run.running[order.attempt] = unit
-                self._pool.submit(order)
+        """Free workers get the next units, in the order of `turns`."""
+        stuck = set[str]()  # jobs for which no seat is free
+        while True:
+            owners = Counter[str]()
+            for run in self._runs:
+                owners[run.job.owner] += len(run.running)
+            ready = {run.job.ledger.job_id: run for run in self._runs if run.waiting}
+            claims = [
+                Claim(name, run.job.owner, run.job.priority, len(run.running), run.job.limit, run.job.deadline)
+                for name, run in ready.items()
+                if name not in stuck
+            ]
+            best = next(iter(turns(claims, owners)), None)
+            if best is None:
+                return
+            if not self._hand(ready[best.job]):
+                stuck.add(best.job)
+
+    def _hand(self, run: _Run) -> bool:
+        """Give the first unit of a job to a worker, if one is free."""
+        unit, job = run.waiting[0], run.job
+        if unit not in run.failures:  # an earlier farm may have tried
+            run.failures[unit] = list(job.ledger.failures(unit, job.since))
+        failures = run.failures[unit]
+        seat = choose(
+            self._pool.seats(unit),
+            unit.step,
+            run.device,
+            self._health.blocked() if self._health else frozenset(),
+            frozenset(f.worker for f in failures if treatment(f).blames_worker),
+        )
+        if seat is None:
+            return False
+        run.waiting.popleft()
+        frames = self._pace.chunk_frames(run.megapixels) if self._pace and unit.step is Step.PLAN else None
+        lean = sum(treatment(f).lean for f in failures)
+        order = Order(
+            job.store, job.ledger.job_id, unit, new_id(), job.secret, self._pool.size, lean, chunk_frames=frames
+        )
+        run.running[order.attempt] = unit
+        self._devices[order.attempt] = seat.device
+        self._pool.submit(order, seat)
+        self._watch.handed(job, order, seat)
+        return True
 
     def _take_in(self, outcome: Outcome) -> None:
         attempt, unit = outcome.order.attempt, outcome.order.unit
+        device = self._devices.pop(attempt, "cpu")
         run = next((run for run in self._runs if attempt in run.running), None)
         if run is None:
-            return  # its job has failed meanwhile
-        del run.running[attempt]
+            return  # its job has failed or was stopped meanwhile: nothing is committed
         if outcome.failure is None:
-            run.done += self._weight(run, unit)
+            try:
+                if outcome.facts is not None:
+                    run.job.ledger.commit(unit, attempt, outcome.facts, outcome.seconds, outcome.worker)
+            except Transient:
+                self._uncommitted.append((outcome, device))  # the store is away: what was made isn't lost for that
+                self._devices[attempt] = device
+                return
+            except StoreError as error:
+                self._failed(run, outcome, failure_of(error))
+                return
+            del run.running[attempt]
+            self._done(run, outcome, device)
             return
-        tries = run.tries[unit] = run.tries.get(unit, 0) + 1
-        if outcome.failure.cause in FINAL or tries >= TRIES:
-            # Chunks that are being worked on may still be committed, for --resume.
-            run.failure = run.failure or outcome.failure
-        else:
-            run.waiting.append(unit)  # last: another worker may be the next to be free
-            self._listener.retry(run.job, unit, outcome.failure)
+        self._failed(run, outcome, outcome.failure)
+
+    def _commit_again(self) -> None:
+        for _ in range(len(self._uncommitted)):
+            outcome, _ = self._uncommitted.popleft()
+            self._take_in(outcome)
+
+    def _done(self, run: _Run, outcome: Outcome, device: str) -> None:
+        unit = outcome.order.unit
+        weight = self._weight(run, unit)
+        frames = weight if unit.step in PER_CHUNK else 0
+        run.done += weight
+        if self._health:
+            self._health.worked(outcome.worker, unit.step)
+        if self._pace and outcome.facts is not None:
+            self._pace.note(unit.step, device, frames, run.megapixels, outcome.seconds)
+        self._watch.ended(run.job, outcome, frames)
+
+    def _failed(self, run: _Run, outcome: Outcome, failure: Failure) -> None:
+        unit = outcome.order.unit
+        del run.running[outcome.order.attempt]
+        _note(run.job.ledger, outcome, failure)
+        self._watch.ended(run.job, Outcome(outcome.order, outcome.seconds, failure, None, outcome.worker), 0)
+        if self._health and treatment(failure).blames_worker:
+            name = f"{outcome.order.job} {unit}"
+            if self._health.failed(outcome.worker, unit.step, name):
+                self._watch.blocked(outcome.worker, failure)
+        failures = run.failures[unit]
+        failures.append(failure)
+        if over(failures, self._pool.size):
+            # Chunks that are being worked on may still be committed, for those who go on with the job.
+            run.failure = run.failure or failure
+            return
+        # Last: another worker may be the next to be free.
+        run.later.append((self._clock() + pause_before_retry(failures), unit))
+        self._listener.retry(run.job, unit, failure)
 
     def _tell(self) -> None:
         frames = self._pool.frames()
@@ -198,6 +310,13 @@ class Farm:
             elif run.step in PER_CHUNK:
                 done = min(total, done + under_way)
             self._listener.step(run.job, run.step, done, total, time.perf_counter() - run.step_began)
+
+
+def _note(ledger: Ledger, outcome: Outcome, failure: Failure) -> None:
+    try:
+        ledger.fail(outcome.order.unit, outcome.order.attempt, failure)
+    except StoreError:
+        return  # on a full disk even this has no room; the outcome still says it
 
 
 def frames_of(job: Job, step: Step) -> int:

@@ -54,6 +54,11 @@ def _films(path: Path, output: Path) -> Iterator[tuple[Path, Path]]:
         raise InputError(f"{path}: no video in this folder", "no file has a video's extension", "give another folder")
 
 
+def films_below(folder: Path) -> Iterator[Path]:
+    """The films in a folder and those below it, sorted. Raises InputError when there is none."""
+    return (film for film, _ in _films(folder, folder / ".no-output"))
+
+
 def _checked(source: Path, target: Path) -> Pair:
     try:
         _check_source(source)

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -25,6 +25,7 @@ class Step(StrEnum):
     LINK = "link"
     RENDER = "render"
     STITCH = "stitch"
+    PUBLISH = "publish"  # not of a job whose submitter takes the film itself
 
 
 PER_CHUNK = frozenset({Step.ANALYSE, Step.RENDER})
@@ -48,11 +49,16 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Which file it is; a changed one is another source."""
+    """Which file or object it is; a changed one is another source."""
 
-    path: Path
+    place: str  # an absolute path, or "s3://bucket/key"
     bytes: int
-    mtime_ns: int
+    version: str  # a file's time of change in ns; an object's etag
+
+    @property
+    def name(self) -> str:
+        """The last part of its place."""
+        return self.place.rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +72,34 @@ class Encoding:
 
 
 @dataclass(frozen=True, slots=True)
+class Publish:
+    """What the farm does with a finished film."""
+
+    name: str  # of the film, for people
+    overwrite: bool  # whether one that is at the target may be replaced
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """What was asked for. Written once; `--resume` goes on only with the same one."""
 
     source: Source
-    target: Path
+    target: str  # an absolute path or "s3://bucket/key"; "": it stays in the farm's store
     veil: Veil
     encoding: Encoding
     start: Moment | None  # the first frame of the output; None: the film's first
     stop: Moment | None  # the frame after the last one; None: to the end
-    device: str  # "cpu" or "cuda"
+    device: str  # "cpu", "cuda", or "any": whatever a worker has
     key_fingerprint: str | None  # tells one project key from another, and nothing about it; None: the job's own secret
     made_by: str = ""  # program and models; work of one is never mixed with work of another
-    version: int = 1
+    publish: Publish | None = None  # None: the submitter takes the film out of the ledger
+    version: int = 2
+
+    @property
+    def suffix(self) -> str:
+        """What kind of file the output is: ".mp4"."""
+        name = self.target or (self.publish.name if self.publish else "")
+        return PurePosixPath(name).suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +234,16 @@ class StitchFacts:
     stripped: tuple[str, ...]
 
 
-Facts = SourceFacts | IndexFacts | Plan | AnalysisFacts | LinkFacts | RenderFacts | StitchFacts
+@dataclass(frozen=True, slots=True)
+class PublishFacts:
+    """PUBLISH: where the film and its report are."""
+
+    film: str  # a place: an absolute path, or "s3://bucket/key"; of the store's own, a key
+    report: str
+    bytes: int
+
+
+Facts = SourceFacts | IndexFacts | Plan | AnalysisFacts | LinkFacts | RenderFacts | StitchFacts | PublishFacts
 
 FACTS: dict[Step, type[Facts]] = {
     Step.INGEST: SourceFacts,
@@ -223,6 +253,7 @@ FACTS: dict[Step, type[Facts]] = {
     Step.LINK: LinkFacts,
     Step.RENDER: RenderFacts,
     Step.STITCH: StitchFacts,
+    Step.PUBLISH: PublishFacts,
 }
 
 
@@ -235,6 +266,7 @@ class Failure:
     why: str
     todo: str
     trace: str
+    worker: str = ""  # on which the try ran
 
     @property
     def line(self) -> str:
@@ -251,4 +283,4 @@ def new_id() -> str:
 def source_of(path: Path) -> Source:
     """The file's facts as they are now. Raises OSError."""
     stat = os.stat(path)
-    return Source(path.resolve(), stat.st_size, stat.st_mtime_ns)
+    return Source(str(path.resolve()), stat.st_size, str(stat.st_mtime_ns))

@@ -4,7 +4,7 @@ A try writes under its own id and is committed by one record that can be made on
 that nobody reads; two workers that do the same unit leave two tries, of which one counts.
 """
 
-import os
+import contextlib
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from cluster import records
-from cluster.job import FACTS, ChunkRecord, Facts, Failure, JobSpec, Plan, Step, new_id
+from cluster.job import FACTS, PER_CHUNK, ChunkRecord, Facts, Failure, JobSpec, Plan, Step, new_id
 from storage import layout
 from storage.objects import AlreadyThere, NoSuchObject, ObjectStore, StoreError
 
 AnyFacts = TypeVar("AnyFacts", bound=Facts)
+
+SECRET_BYTES = 32
+SHORTEST_SECRET = 16  # a project key may be shorter
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Done:
     attempt: str
     seconds: float
     facts: Facts
+    worker: str = ""
 
 
 class Ledger:
@@ -67,11 +71,18 @@ class Ledger:
         """A folder that this try may fill."""
         return self.store.scratch(layout.attempt(self.job_id, unit.step, unit.chunk, attempt))
 
-    def commit(self, unit: Unit, attempt: str, scratch: Path, facts: Facts, seconds: float) -> Done:
-        """Make this try the one that counts. When another try was first, that one counts and is returned."""
-        assert type(facts) is FACTS[unit.step], f"{unit} can't be done with {type(facts).__name__}"
+    def keep(self, unit: Unit, attempt: str, scratch: Path) -> None:
+        """Store what a try has written. It doesn't count before it is committed."""
         self.store.keep(scratch, layout.attempt(self.job_id, unit.step, unit.chunk, attempt))
-        done = Done(attempt, seconds, facts)
+
+    def commit(self, unit: Unit, attempt: str, facts: Facts, seconds: float, worker: str = "") -> Done:
+        """Make this try the one that counts. When another try was first, that one counts and is returned.
+
+        Only the farm's controller calls it, with what a worker told that it hasn't given up: so one that was declared
+        dead and works on can't commit any more.
+        """
+        assert type(facts) is FACTS[unit.step], f"{unit} can't be done with {type(facts).__name__}"
+        done = Done(attempt, seconds, facts, worker)
         try:
             self.store.create(layout.done(self.job_id, unit.step, unit.chunk), records.dumps(done))
         except AlreadyThere:
@@ -111,42 +122,46 @@ class Ledger:
         """Note why a try failed."""
         self.store.create(layout.failure(self.job_id, unit.step, unit.chunk, attempt), records.dumps(failure))
 
-    def failures(self, unit: Unit) -> tuple[Failure, ...]:
-        """Why tries at this unit failed, oldest first."""
+    def failures(self, unit: Unit, since: str = "") -> tuple[Failure, ...]:
+        """Why tries at this unit failed, oldest first; those whose id is `since` or later."""
         keys = self.store.keys(layout.failures(self.job_id, unit.step, unit.chunk))
-        return tuple(records.loads(Failure, self.store.read(key)) for key in keys)
+        recent = [key for key in keys if key.rpartition("/")[2] >= since]
+        return tuple(records.loads(Failure, self.store.read(key)) for key in recent)
 
+    def keep_log(self, unit: Unit, attempt: str, text: bytes) -> None:
+        """Store what a try said: JSON lines."""
+        self.store.create(layout.log(self.job_id, unit.step, unit.chunk, attempt), text)
 
-SECRET_BYTES = 32
+    def give_secret(self, value: bytes | None = None) -> None:
+        """Settle what the job's seeds are drawn from: `value`, or random bytes. Once; a second call changes nothing."""
+        with contextlib.suppress(AlreadyThere):
+            self.store.create(layout.secret(self.job_id), value or secrets.token_bytes(SECRET_BYTES))
 
-
-def secret_in(root: Path) -> Path:
-    """The file with the job's own secret, made on the first call: random bytes, for the owner only. It is there as a
-    whole or not at all. Raises StoreError for one that lost its bytes: with another secret, other faces would come."""
-    path = root / "secret"
-    if not path.exists():
-        temp = root / f".secret-{secrets.token_hex(8)}"
+    def secret(self) -> bytes:
+        """What the job's seeds are drawn from. Raises StoreError: with another one, other faces would come."""
         try:
-            with open(temp, "xb", opener=_for_owner_only) as file:
-                file.write(secrets.token_bytes(SECRET_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
-            _appear(temp, path)
-        finally:
-            temp.unlink(missing_ok=True)
-    if path.stat().st_size != SECRET_BYTES:
-        raise StoreError("the job's secret is damaged")
-    return path
+            found = self.store.read(layout.secret(self.job_id))
+        except NoSuchObject as error:
+            raise StoreError("the job's secret is gone") from error
+        if len(found) < SHORTEST_SECRET:
+            raise StoreError("the job's secret is damaged")
+        return found
 
+    def erase_work(self) -> int:
+        """Delete what shows or measures faces: what the tries wrote, and the secret. The records of what was done stay.
+        Returns how many objects went."""
+        count = sum(self.store.erase(layout.tries(self.job_id, unit.step, unit.chunk)) for unit in self.units())
+        with contextlib.suppress(NoSuchObject):
+            self.store.stat(layout.secret(self.job_id))
+            self.store.delete(layout.secret(self.job_id))
+            count += 1
+        return count
 
-def _appear(temp: Path, path: Path) -> None:
-    try:
-        os.link(temp, path)
-    except FileExistsError:
-        return  # another was first; theirs counts
-    except OSError:  # a file system without hard links; the work folder is locked by this run
-        temp.rename(path)
-
-
-def _for_owner_only(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    def units(self) -> tuple[Unit, ...]:
+        """Every unit that may have been begun: those of the film, and once it is planned, of each chunk."""
+        film = tuple(Unit(step) for step in Step if step not in PER_CHUNK)
+        try:
+            chunks = self.chunks()
+        except NoSuchObject:
+            return film
+        return film + tuple(Unit(step, chunk.index) for step in Step if step in PER_CHUNK for chunk in chunks)

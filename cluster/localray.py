@@ -17,14 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from cluster import exits, processes
-from cluster.farm import FarmError
-from cluster.job import Failure, Step
+from cluster.actors import Actors, Patience, Place, new_actor
+from cluster.job import Step
 from cluster.ledger import Unit
-from cluster.workers import BROKEN, Order, Outcome, Steps, Worker
+from cluster.roles import FarmError
+from cluster.schedule import Seat
+from cluster.workers import Order, Outcome, Steps, Worker
 
 EARLY = frozenset({Step.INGEST, Step.INDEX, Step.PLAN})
 """Steps that need no worker of their own: decoding and numbers, no network."""
 
+_EARLY = "here"  # the name of this process as a worker
+_NAME = "worker-"
+# A machine under load is slow, not lost; but a decoder that hangs is ended.
+_PATIENCE = Patience(silent=300, born=600, stuck=900)
 _STARTS = 3  # of Ray, until it is given up
 _STORE_BYTES = 80 * 1024**2  # Ray's smallest is 75 MiB; only small records go through it
 
@@ -38,9 +44,9 @@ class PoolSettings:
     gpus: int  # of the machine; 0: no GPU is used
 
 
-def quiet_environment(settings: PoolSettings) -> dict[str, str]:
+def quiet_environment(threads_each: int) -> dict[str, str]:
     """Ray reads these when it is imported, and hands them to its workers. Own token: HOME may be shared."""
-    threads = str(settings.threads)
+    threads = str(threads_each)
     return {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "token",
@@ -78,30 +84,20 @@ def without_extras() -> None:
             setattr(node, name, lambda *_, **__: None)
 
 
-class PreparedWorker(Worker):
-    """A worker in a process of its own: what can be loaded before the first order is loaded at its birth."""
-
-    def __init__(self, steps: Steps, threads: int) -> None:
-        super().__init__(steps, threads)
-        # What fails here fails again in the first order, which can tell.
-        with contextlib.suppress(Exception):
-            steps.prepare(threads)
-
-
 class LocalPool:
     """A farm's Pool. `close` must be called; the process must not go on to use Ray afterwards."""
 
     def __init__(self, steps: Steps, settings: PoolSettings) -> None:
         self.size = settings.workers
         self._steps, self._settings = steps, settings
-        self._early = Worker(steps, settings.threads)
+        self._device = "cuda" if settings.gpus else "cpu"
+        self._early = Worker(steps, settings.threads, self._device)
         self._early_order: Order | None = None
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        self._idle: list[Any] = []
+        self._actors = Actors(_PATIENCE)
+        self._count = 0  # of workers that were started
+        self._drained = frozenset[str]()
         self._begun = False  # whether a worker has ever been given an order
-        self._busy: dict[Any, tuple[Any, Order]] = {}  # reference of the outcome -> actor, order
-        self._asked: dict[Any, Order] = {}  # reference of a number of frames -> order
-        self._frames: dict[str, int] = {}
         self._servers: dict[int, str] = {}
         self._error: BaseException | None = None
         self._up, self._leaving, self._closed = threading.Event(), threading.Event(), threading.Event()
@@ -112,7 +108,7 @@ class LocalPool:
 
     def _start(self) -> None:
         try:
-            os.environ.update(quiet_environment(self._settings))
+            os.environ.update(quiet_environment(self._settings.threads))
             import ray
 
             logging.getLogger("ray").setLevel(logging.CRITICAL)
@@ -120,7 +116,8 @@ class LocalPool:
             self._init(ray)
             names = {pid: processes.name_of(pid) for pid in processes.descendants()}
             self._servers = {pid: name for pid, name in names.items() if name in ("raylet", "gcs_server")}
-            self._idle = [self._new_actor() for _ in range(self.size)]
+            for _ in range(self.size):
+                self._add_worker()
         except Exception as error:  # noqa: BLE001  told by `poll`, in the main thread
             self._error = error
         self._up.set()
@@ -149,33 +146,30 @@ class LocalPool:
             else:
                 return
 
-    def _new_actor(self) -> Any:
-        import ray
+    def _add_worker(self) -> None:
+        self._count += 1
+        name, gpus = f"{_NAME}{self._count}", gpu_share(self.size, self._settings.gpus)
+        actor = new_actor(self._steps, self._settings.threads, self._device, name, num_cpus=1, num_gpus=gpus)
+        self._actors.add(name, actor, self._device)
 
-        gpus = gpu_share(self.size, self._settings.gpus)
-        remote: Any = ray.remote  # its overloads don't know options with a class
-        actor = remote(num_cpus=1, num_gpus=gpus, concurrency_groups={"status": 1})(PreparedWorker)
-        return actor.remote(self._steps, self._settings.threads)
-
-    def takes(self, unit: Unit) -> bool:
+    def seats(self, unit: Unit) -> tuple[Seat, ...]:
         """See Pool."""
         if self._for_workers(unit):
-            return bool(self._idle)
+            return tuple(seat for seat in self._actors.seats() if seat.name not in self._drained)
         if self._thread is None:  # only now: a command that finds nothing to do doesn't start Ray
             self._thread = threading.Thread(target=self._start, name="ray-start", daemon=True)
             self._thread.start()
-        return unit.step in EARLY and self._early_order is None
+        return (Seat(_EARLY, unit.step in EARLY and self._early_order is None, self._device),)
 
     def _for_workers(self, unit: Unit) -> bool:
         """Workers that are up still have to load their networks, which the first film's early steps don't wait for."""
         return self._up.is_set() and (self._begun or unit.step not in EARLY)
 
-    def submit(self, order: Order) -> None:
+    def submit(self, order: Order, seat: Seat) -> None:
         """See Pool."""
-        if self._for_workers(order.unit):
+        if seat.name != _EARLY:
             self._begun = True
-            actor = self._idle.pop(0)
-            self._busy[actor.run.remote(order)] = (actor, order)
+            self._actors.submit(order, seat.name)
             return
         self._early_order = order
         threading.Thread(target=self._run_early, args=(order,), name="early-step", daemon=True).start()
@@ -190,7 +184,7 @@ class LocalPool:
         if self._up.is_set() and self._error is not None and self._early_order is None:
             raise FarmError(f"Ray did not start: {self._error}") from self._error
         self._check_servers()
-        if self._busy:
+        if self._actors.busy():
             return self._early_outcomes(0) + self._collect(timeout)
         if self._early_order is None:
             self._up.wait(timeout)
@@ -205,25 +199,22 @@ class LocalPool:
         return [outcome]
 
     def _collect(self, timeout: float) -> list[Outcome]:
-        import ray
-        from ray.exceptions import RayError
-
-        ready, _ = ray.wait(list(self._busy), num_returns=1, timeout=timeout)
-        outcomes = []
-        for reference in ready:
-            actor, order = self._busy.pop(reference)
-            self._frames.pop(order.attempt, None)
-            try:
-                outcome = ray.get(reference)
-                broken = outcome.failure is not None and outcome.failure.cause in BROKEN
-            except RayError as error:
-                outcome, broken = Outcome(order, 0.0, _died(error)), True
-            outcomes.append(outcome)
-            if broken:
-                with contextlib.suppress(RayError):
-                    ray.kill(actor)
-            self._idle.append(self._new_actor() if broken else actor)
+        outcomes, gone = self._actors.collect(timeout)
+        for _ in gone:
+            self._add_worker()
         return outcomes
+
+    def drain(self, workers: frozenset[str]) -> None:
+        """These get no more orders."""
+        self._drained = workers
+
+    def want(self, units: int) -> None:
+        """There are no more machines than this one."""
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The workers, for those who show them."""
+        return tuple(self._actors.places.values())
 
     def _check_servers(self) -> None:
         """Without its servers Ray's calls would wait for a minute, and then end this process without a word."""
@@ -232,29 +223,16 @@ class LocalPool:
             raise FarmError(f"a server of Ray died: {gone[0]}")
 
     def frames(self) -> dict[str, int]:
-        """See Pool. Asks each busy worker again only when it has answered: a worker in a long step answers late."""
-        if self._early_order is not None:
-            self._frames[self._early_order.attempt] = self._early.frames()
-        if self._busy:
-            self._ask()
-        return dict(self._frames)
+        """See Pool."""
+        early = {self._early_order.attempt: self._early.frames()} if self._early_order is not None else {}
+        return early | self._actors.frames()
 
-    def _ask(self) -> None:
-        import ray
-        from ray.exceptions import RayError
-
-        waiting = {order.attempt for order in self._asked.values()}
-        for actor, order in self._busy.values():
-            if order.attempt not in waiting:
-                self._asked[actor.frames.options(concurrency_group="status").remote()] = order
-        ready, _ = ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)
-        running = {order.attempt for _, order in self._busy.values()}
-        for reference in ready:
-            order = self._asked.pop(reference)
-            with contextlib.suppress(RayError):
-                frames = ray.get(reference)
-                if order.attempt in running:
-                    self._frames[order.attempt] = frames
+    def stop(self, attempt: str) -> None:
+        """See Pool."""
+        place = self._actors.of(attempt)
+        if place is not None:
+            self._actors.remove([place])
+            self._add_worker()
 
     def leave(self) -> None:
         """Start nothing any more. Comes before `processes.end_all`, at which a Ray that is being started fails."""
@@ -273,9 +251,3 @@ def gpu_share(workers: int, gpus: int) -> float:
         return 0
     share = -(-workers // gpus)  # workers on the fullest GPU
     return 1 if share == 1 else int(1e4 / share) / 1e4
-
-
-def _died(error: Exception) -> Failure:
-    text = str(error).strip().splitlines()
-    why = "it ran out of memory" if "OutOfMemory" in type(error).__name__ else "it was killed or it crashed"
-    return Failure("WorkerDied", "a worker process died", why, "try fewer --workers", "\n".join(text))

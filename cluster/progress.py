@@ -14,9 +14,9 @@ from typing import Any, Protocol, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from cluster.farm import Job
 from cluster.job import Failure, Step
 from cluster.ledger import Unit
+from cluster.roles import Job
 
 LINE_EVERY = 5.0  # seconds between plain lines of one step
 EVENT_EVERY = 0.5  # seconds between JSON lines of one step

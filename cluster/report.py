@@ -24,8 +24,9 @@ from cluster.job import (
     TrackFacts,
 )
 from cluster.ledger import Ledger, Unit
+from storage import layout
 
-VERSION = 1
+VERSION = 2
 PACKAGES = ("veilfarm", "ray", "torch", "numpy", "av", "onnxruntime", "imageio-ffmpeg")
 
 
@@ -41,7 +42,7 @@ def build(ledger: Ledger, wall: dict[Step, float], models: Iterable[dict[str, st
         "version": VERSION,
         "job": ledger.job_id,
         "source": {**records.plain(spec.source), **records.plain(source)},
-        "output": {"path": str(spec.target), "bytes": film.bytes, "sha256": film.sha256},
+        "output": {"place": _target(ledger, spec), "bytes": film.bytes, "sha256": film.sha256},
         "settings": {
             **_asked(spec),
             "encoder": rendered[0].encoder,
@@ -70,6 +71,10 @@ def build(ledger: Ledger, wall: dict[Step, float], models: Iterable[dict[str, st
         "steps": _steps(ledger, plan, index, wall),
         "work_deleted": False,
     }
+
+
+def _target(ledger: Ledger, spec: JobSpec) -> str:
+    return spec.target or layout.output(ledger.job_id, spec.publish.name if spec.publish else "")
 
 
 def _asked(spec: JobSpec) -> dict[str, Any]:
@@ -137,6 +142,8 @@ def _faces(rendered: list[RenderFacts]) -> dict[str, Any]:
 def _steps(ledger: Ledger, plan: Plan, index: IndexFacts, wall: dict[Step, float]) -> dict[str, Any]:
     found = {}
     for step in Step:
+        if step is Step.PUBLISH:  # is under way, or somebody else's
+            continue
         units = [Unit(step, c.index) for c in plan.chunks] if step in PER_CHUNK else [Unit(step)]
         worker = sum(done.seconds for unit in units if (done := ledger.done(unit)))
         frames = index.frames if step is Step.INDEX else plan.frames if step in PER_CHUNK else None
@@ -179,7 +186,7 @@ def line(report: dict[str, Any]) -> str:
     """What a person wants to know first."""
     faces, frames, people = report["faces"], report["frames"]["out"], len(report["people"])
     if not report["tracks"]:
-        return f"{report['output']['path']}: {frames} frames, no face was found"
+        return f"{report['output']['place']}: {frames} frames, no face was found"
     who = "1 person" if people == 1 else f"{people} people"
     what = f"{faces['replaced']} faces replaced, {faces['covered']} covered"
-    return f"{report['output']['path']}: {frames} frames, {who}, {what}"
+    return f"{report['output']['place']}: {frames} frames, {who}, {what}"

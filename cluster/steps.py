@@ -26,12 +26,13 @@ from cluster.job import (
     StreamRecord,
     TrackFacts,
     Veil,
-    source_of,
 )
+from cluster.places import check_unchanged
 from cluster.workers import Setup, Tick
 from pipeline import device
 from pipeline.errors import InputError, VerifyError
 
+_HERE = Path(".")  # in a record: where the source is on the machine that reads it
 _LONGEST_CHUNK = 12  # seconds; a chunk is what a crash costs, and what a worker holds landmarks of
 _SHORTEST_CHUNK = 1
 _MOST_FRAMES = 400  # of a chunk: smoothing needs memory by frames, not by seconds
@@ -47,25 +48,23 @@ def chunk_seconds(duration: Fraction, sharers: int, rate: Fraction | None = None
 
 
 class PipelineSteps:
-    """Steps, as `workers` declares them. Holds only the device's name, so that it can be sent anywhere."""
+    """Steps, as `workers` declares them. Holds nothing, so that it can be sent anywhere."""
 
-    def __init__(self, device_name: str) -> None:
-        self._device = device_name
-
-    def prepare(self, threads: int) -> None:
+    def prepare(self, device_name: str, threads: int) -> None:
         """Import and load what the first chunk needs, while the film is still being indexed."""
         device.limit_threads(threads)
-        _eyes(self._device, threads)
+        _eyes(device_name, threads)
         import pipeline.checked  # noqa: F401
 
-    def ingest(self, spec: JobSpec, into: Path) -> SourceFacts:
+    def ingest(self, spec: JobSpec, source: Path, into: Path) -> SourceFacts:
         """See Steps."""
         from pipeline import video
 
-        info = video.ingest(spec.source.path, into)
-        path = info.path.relative_to(into) if info.path.is_relative_to(into) else info.path
-        (into / "info.json").write_bytes(records.dumps(dataclasses.replace(info, path=path)))
-        with open(spec.source.path, "rb") as file:
+        info = video.ingest(source, into)
+        # Another machine may have the source elsewhere: `_info` fills in where it is there.
+        path = info.path.relative_to(into) if info.path.is_relative_to(into) else _HERE
+        (into / "info.json").write_bytes(records.dumps(dataclasses.replace(info, source=_HERE, path=path)))
+        with open(source, "rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         layout = info.layout
         return SourceFacts(
@@ -84,7 +83,7 @@ class PipelineSteps:
         """See Steps."""
         from pipeline import video
 
-        index = video.index(_info(setup.film), tick, setup.threads)
+        index = video.index(_info(setup.film, setup.source), tick, setup.threads)
         index.save(into / "index.npz")
         return IndexFacts(len(index), index.seconds(), len(index.cuts) + 1, index.damaged)
 
@@ -94,7 +93,11 @@ class PipelineSteps:
 
         index = _index(setup.index)
         first, last = _range(index, setup.spec.start, setup.spec.stop)
-        target = chunk_seconds(index.seconds(first, last), sharers, _info(setup.film).average_rate)
+        duration = index.seconds(first, last)
+        if setup.chunk_frames is None:
+            target = chunk_seconds(duration, sharers, _info(setup.film, setup.source).average_rate)
+        else:
+            target = duration * min(setup.chunk_frames, _MOST_FRAMES) / (last - first)
         chunks = chunk.plan(index, target=target, first=first, last=last)
         return Plan(first, last, tuple(ChunkRecord(*dataclasses.astuple(each)) for each in chunks))
 
@@ -104,13 +107,13 @@ class PipelineSteps:
 
         device.limit_threads(setup.threads)
         found = analyse.analyse(
-            _info(setup.film),
+            _info(setup.film, setup.source),
             _index(setup.index),
             _chunk(chunk),
-            device=device.named(setup.spec.device),
+            device=device.named(setup.device),
             threads=setup.threads,
             progress=_adding(tick),
-            eyes=_eyes(setup.spec.device, setup.threads),
+            eyes=_eyes(setup.device, setup.threads),
         )
         found.save(into)
         return AnalysisFacts(len(found.tracklets), len(found.damaged), found.seconds)
@@ -128,7 +131,7 @@ class PipelineSteps:
             loaded,
             _index(setup.index),
             veil=setup.spec.veil.value,
-            secret=setup.secret.read_bytes(),
+            secret=setup.secret,
             model=_model(),
             steady=setup.spec.key_fingerprint is not None,
             choose=choose,
@@ -147,7 +150,7 @@ class PipelineSteps:
         from pipeline.link import Linked
 
         device.limit_threads(setup.threads)
-        info, index = _info(setup.film), _index(setup.index)
+        info, index = _info(setup.film, setup.source), _index(setup.index)
         settings = encoder_settings(info, setup.spec.encoding)
         segment, counts, leaks = render_checked(
             info,
@@ -158,13 +161,13 @@ class PipelineSteps:
             _model(),
             settings,
             into / "segment.nut",
-            detector=_gate(setup.spec.device, setup.threads),
+            detector=_gate(setup.device, setup.threads),
             style="solid" if setup.spec.veil is Veil.SOLID else "mosaic",
-            device=device.named(setup.spec.device),
+            device=device.named(setup.device),
             threads=setup.threads,
             progress=_adding(tick),
             within=_range(index, setup.spec.start, setup.spec.stop),
-            mesher=_eyes(setup.spec.device, setup.threads).mesher,
+            mesher=_eyes(setup.device, setup.threads).mesher,
         )
         return RenderFacts(
             segment=segment.path.name,
@@ -189,25 +192,26 @@ class PipelineSteps:
         from pipeline.compare import compare
         from pipeline.encode import Segment
 
-        info, index, spec = _info(setup.film), _index(setup.index), setup.spec
+        info, index, spec = _info(setup.film, setup.source), _index(setup.index), setup.spec
         parts = [
             Segment(path, number, f.frames, f.first_pts, f.last_pts, f.sha256, f.bytes, f.delay)
             for number, (path, f) in enumerate(segments)
         ]
         for part in parts:
             _check_segment(part.path, part.chunk, part.sha256)
-        film = into / f"film{spec.target.suffix}"
+        film = into / f"film{spec.suffix}"
         stitch.stitch(info, index, parts, film, first=plan.first, last=plan.last).rename(film)
         found = compare(info, film, index, plan.first, plan.last, setup.threads)
-        if source_of(spec.source.path) != spec.source:
-            raise VerifyError(f"{spec.source.path} changed while it was worked on", "", "run again")
+        check_unchanged(spec.source)
         if not found.pts_equal:
-            raise VerifyError(f"{spec.target.name} has other frame times than its source", "", "report this film")
+            raise VerifyError(
+                f"the film of {spec.source.name} has other frame times than its source", "", "report this film"
+            )
         if found.damaged_out:
             why = f"{found.damaged_out} frames are damaged"
             raise VerifyError("the output does not decode without fault", why, "report this film")
         if found.sound_changed:  # sound that the container can't hold is told as lost
-            raise VerifyError(f"{spec.target.name} has other sound than its source", "", "report this film")
+            raise VerifyError(f"the film of {spec.source.name} has other sound than its source", "", "report this film")
         with open(film, "rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return StitchFacts(
@@ -295,11 +299,11 @@ def _track_facts(track: Any) -> TrackFacts:
 
 
 @functools.lru_cache(maxsize=4)
-def _info(film: Path) -> Any:
+def _info(film: Path, source: Path) -> Any:
     from pipeline.facts import VideoInfo
 
     info = records.loads(VideoInfo, (film / "info.json").read_bytes())
-    return info if info.path.is_absolute() else dataclasses.replace(info, path=film / info.path)
+    return dataclasses.replace(info, source=source, path=source if info.path == _HERE else film / info.path)
 
 
 @functools.lru_cache(maxsize=4)

@@ -3,9 +3,7 @@
 import contextlib
 import dataclasses
 import fcntl
-import functools
 import hashlib
-import importlib.metadata
 import os
 import shutil
 import time
@@ -16,12 +14,15 @@ from typing import Any
 
 from cluster import report
 from cluster.config import Request, UsageError, encoding, project_key
-from cluster.farm import Ended, Farm, Job, Pool
+from cluster.farm import Farm
 from cluster.inputs import Pair, check_target, check_writable
-from cluster.job import Failure, JobSpec, Step, StitchFacts, source_of
-from cluster.ledger import Ledger, Unit, secret_in
+from cluster.job import Failure, JobSpec, Step, StitchFacts, new_id, source_of
+from cluster.ledger import Ledger, Unit
+from cluster.made import made_by
+from cluster.places import publish_file
 from cluster.progress import Voice
 from cluster.records import BadRecord
+from cluster.roles import Ended, Job, Pool
 from cluster.workers import failure_of
 from pipeline.errors import OutputError, PipelineError
 from storage.folder import FolderStore
@@ -124,7 +125,7 @@ class Swap:
         request = self._request
         return JobSpec(
             source=source_of(pair.source),
-            target=pair.target.resolve(),
+            target=str(pair.target.resolve()),
             veil=request.veil,
             encoding=encoding(request.quality, request.codec, pair.target),
             start=request.start,
@@ -136,17 +137,21 @@ class Swap:
 
     def _prepare(self, pair: Pair, voice: Voice) -> _Open:
         request, spec = self._request, self._spec(pair)
-        root = work_folder(request, spec.target)
+        target = Path(spec.target)
+        root = work_folder(request, target)
         check_writable(root.parent)
         lock = _locked(root)
         try:
             ledger = self._ledger(spec, root, voice)
             self._left.append(root)
-            secret = request.seed_key.resolve() if request.seed_key else secret_in(root)
+            if request.seed_key is None:
+                ledger.give_secret()
         except BaseException:
             os.close(lock)
             raise
-        return _Open(pair, spec.target, root, lock, Job(pair.source.name, root, ledger, secret))
+        key = request.seed_key.resolve() if request.seed_key else None
+        job = Job(pair.source.name, str(root), ledger, key, since=new_id())
+        return _Open(pair, target, root, lock, job)
 
     def _ledger(self, spec: JobSpec, root: Path, voice: Voice) -> Ledger:
         """The job to go on with, or a new one. What an earlier run left is used by --resume only, and else removed."""
@@ -162,12 +167,10 @@ class Swap:
                     if dataclasses.replace(before, made_by=spec.made_by) == spec:
                         why = "another version of veilfarm, or of its models, began it"
                         todo = f"run without --resume to begin anew (this removes {root})"
-                raise UsageError(f"can't go on with {spec.source.path.name}", why, todo)
-            voice.notice(f"{spec.source.path.name}: nothing to resume; it begins anew")
+                raise UsageError(f"can't go on with {spec.source.name}", why, todo)
+            voice.notice(f"{spec.source.name}: nothing to resume; it begins anew")
         elif any(root.joinpath("jobs").glob("*")):
-            voice.notice(
-                f"{spec.source.path.name}: removed what an interrupted run had left; --resume would have used it"
-            )
+            voice.notice(f"{spec.source.name}: removed what an interrupted run had left; --resume would have used it")
         _empty(root)
         return Ledger.create(FolderStore(root), spec)
 
@@ -195,7 +198,7 @@ class Swap:
         the report is true, and nothing is deleted before all else is done."""
         found = report.build(opened.job.ledger, ended.seconds, self._models())
         found["seconds"] = round(time.perf_counter() - opened.begun, 3)
-        publish(_film(opened.job.ledger), opened.target, self._request.overwrite)
+        publish_file(_film(opened.job.ledger), opened.target, self._request.overwrite)
         path = report_path(self._request, opened.target)
         try:
             report.write(found, path)
@@ -216,48 +219,6 @@ class Swap:
 
 def _film(ledger: Ledger) -> Path:
     return ledger.folder(Unit(Step.STITCH)) / ledger.facts(StitchFacts).film
-
-
-def publish(film: Path, target: Path, overwrite: bool) -> None:
-    """The last step: the finished film gets its name, at once and as a whole. It stays among the work, too, until that
-    is removed: a link, or a copy where there are no links. Raises OutputError when the name was taken meanwhile,
-    OSError."""
-    near = target.with_name(f".{target.name}.unfinished")
-    try:
-        near.unlink(missing_ok=True)
-        try:
-            os.link(film, near)
-        except OSError:
-            shutil.copyfile(film, near)
-        with open(near, "rb") as file:
-            os.fsync(file.fileno())
-        if overwrite:
-            near.replace(target)
-        else:
-            _link(near, target)
-    finally:
-        near.unlink(missing_ok=True)
-
-
-def _link(film: Path, target: Path) -> None:
-    taken = OutputError(f"{target} exists", "it came up during the work", "go on with --resume --overwrite")
-    try:
-        os.link(film, target)  # unlike a rename, this refuses to replace
-    except FileExistsError as error:
-        raise taken from error
-    except OSError:  # a file system without hard links
-        if target.exists():
-            raise taken from None
-        film.replace(target)
-
-
-@functools.cache
-def made_by() -> str:
-    """Which program and which models. Work that another one began is not gone on with."""
-    import pipeline
-
-    models = Path(pipeline.__file__).with_name("data") / "MODELS.json"
-    return f"{importlib.metadata.version('veilfarm')} {hashlib.sha256(models.read_bytes()).hexdigest()[:16]}"
 
 
 def work_folder(request: Request, target: Path) -> Path:

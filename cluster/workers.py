@@ -4,16 +4,18 @@ The same class runs in a Ray actor and, until Ray is up, in a thread of the comm
 small records; what is large stays in the store.
 """
 
+import contextlib
 import errno
+import logging
 import shutil
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from cluster import records
+from cluster import log, records
 from cluster.job import (
     AnalysisFacts,
     ChunkRecord,
@@ -29,37 +31,29 @@ from cluster.job import (
     StitchFacts,
 )
 from cluster.ledger import Ledger, Unit
+from cluster.places import publish, release, source_file
 from pipeline.errors import PipelineError
-from storage.folder import FolderStore
+from storage.address import is_object, open_store
 from storage.objects import StoreError, StoreFull
+
+_LOG = logging.getLogger(__name__)
 
 Tick = Callable[[int], None]
 """Called with the number of frames that a step has done so far."""
-
-FINAL = frozenset(
-    {"InputError", "NotAVideo", "Truncated", "Unsupported", "OutputError", "ModelError", "NoIdentity", "LeakError"}
-)
-"""Failures that another try can't mend: the source, the place of the output, the model's file, a face that the leak
-gate still sees (rendering again gives the same pixels). The job ends at once."""
-
-TRIES = 3
-"""How often a unit is tried when its failure is none of FINAL: a worker that died, a device that failed, a bug."""
-
-
-BROKEN = frozenset({"OutOfMemoryError", "AcceleratorError"})
-"""Failures after which a process can't be trusted with its device: memory stays taken, or every later call fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """One unit to do. `attempt` is its own id, also under which the tries' files lie."""
 
-    root: Path  # the store
+    store: str  # a folder, or "s3://bucket/prefix"
     job: str
     unit: Unit
     attempt: str
-    secret: Path  # file with the secret that seeds are drawn from; its bytes are never part of an order
+    secret: Path | None  # file with a project key; None: the ledger has the secret. Its bytes are never in an order
     sharers: int  # workers among whom the film is divided
+    lean: int = 0  # how often this unit ran out of memory: batches are halved as often
+    chunk_frames: int | None = None  # how many frames a chunk should have; None: by the length of the film
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +63,8 @@ class Outcome:
     order: Order
     seconds: float
     failure: Failure | None
+    facts: Facts | None = None  # None with a failure, or when the unit was done before
+    worker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +72,24 @@ class Setup:
     """What every step of a job may need to know."""
 
     spec: JobSpec
+    source: Path  # the source, on this machine
     film: Path  # folder that INGEST filled
     index: Path  # folder that INDEX filled
-    secret: Path
+    device: str  # "cpu" or "cuda"
     threads: int
+    secret: bytes = field(default=b"", repr=False)  # LINK has it, no other step
+    lean: int = 0  # batches are halved as often
+    chunk_frames: int | None = None
 
 
 class Steps(Protocol):
     """What a worker needs of the pipeline. A step fills the folder `into`; folders of earlier steps are read only."""
 
-    def prepare(self, threads: int) -> None:
+    def prepare(self, device: str, threads: int) -> None:
         """Called once in a worker of its own, before the first order: load what takes long."""
 
-    def ingest(self, spec: JobSpec, into: Path) -> SourceFacts:
-        """Look at the source, refuse what can't be done."""
+    def ingest(self, spec: JobSpec, source: Path, into: Path) -> SourceFacts:
+        """Look at the source, a file on this machine; refuse what can't be done."""
 
     def index(self, setup: Setup, into: Path, tick: Tick) -> IndexFacts:
         """Find every frame and its time."""
@@ -117,8 +117,8 @@ class Steps(Protocol):
 class Worker:
     """Does orders. Not safe for two orders at once; `frames` may be asked meanwhile."""
 
-    def __init__(self, steps: Steps, threads: int) -> None:
-        self._steps, self._threads = steps, threads
+    def __init__(self, steps: Steps, threads: int, device: str = "cpu", name: str = "") -> None:
+        self._steps, self._threads, self._device, self._name = steps, threads, device, name
         self._frames = 0
 
     def frames(self) -> int:
@@ -126,42 +126,59 @@ class Worker:
         return self._frames
 
     def run(self, order: Order) -> Outcome:
-        """Do it, and commit it in the job's ledger. Never raises: the outcome and the ledger tell what went wrong."""
+        """Do it, and store what was made. It counts when the farm commits it. Never raises: the outcome tells."""
         self._frames = 0
         begun = time.perf_counter()
-        ledger = Ledger(FolderStore(order.root), order.job)
-        scratch = None
-        try:
-            if ledger.done(order.unit) is None:
-                scratch = ledger.begin(order.unit, order.attempt)
-                facts = self._do(ledger, order, scratch)
-                ledger.commit(order.unit, order.attempt, scratch, facts, time.perf_counter() - begun)
-            failure = None
-        except Exception as error:  # noqa: BLE001  the border of the worker: whatever it is becomes a record
-            failure = failure_of(error)
-            if scratch is not None:
-                shutil.rmtree(scratch, ignore_errors=True)
-            _note(ledger, order, failure)
-        return Outcome(order, time.perf_counter() - begun, failure)
+        ledger = scratch = facts = failure = None
+        with log.captured(job=order.job, unit=str(order.unit), attempt=order.attempt, worker=self._name) as lines:
+            _LOG.info("%s begins", order.unit)
+            try:
+                ledger = Ledger(open_store(order.store), order.job)
+                if ledger.done(order.unit) is None:
+                    scratch = ledger.begin(order.unit, order.attempt)
+                    facts = self._do(ledger, order, scratch)
+                    ledger.keep(order.unit, order.attempt, scratch)
+                _LOG.info("%s is done", order.unit, extra={"seconds": round(time.perf_counter() - begun, 3)})
+            except Exception as error:  # noqa: BLE001  the border of the worker: whatever it is becomes a record
+                facts, failure = None, replace(failure_of(error), worker=self._name)
+                _LOG.exception("%s failed: %s", order.unit, failure.line, extra={"cause": failure.cause})
+                if scratch is not None:
+                    shutil.rmtree(scratch, ignore_errors=True)
+            finally:
+                if is_object(order.store):
+                    release()
+        seconds = time.perf_counter() - begun
+        if ledger is not None and self._name:
+            _keep_log(ledger, order, lines.text())
+        return Outcome(order, seconds, failure, facts, self._name)
 
     def _do(self, ledger: Ledger, order: Order, into: Path) -> Facts:
         spec, step = ledger.spec(), order.unit.step
-        if step is Step.INGEST:
-            return self._steps.ingest(spec, into)
-        film = ledger.folder(Unit(Step.INGEST))
-        # A step of the whole film has the others' share, too: they wait for it.
-        threads = self._threads * (order.sharers if order.unit.chunk is None else 1)
-        if step is Step.INDEX:
-            return self._steps.index(Setup(spec, film, into, order.secret, threads), into, self._tick)
-        setup = Setup(spec, film, ledger.folder(Unit(Step.INDEX)), order.secret, threads)
-        if step is Step.PLAN:
+        if step is Step.PUBLISH:
+            return publish(ledger)
+        with source_file(spec.source) as source:
+            if step is Step.INGEST:
+                return self._steps.ingest(spec, source, into)
+            # A step of the whole film has the others' share, too: they wait for it.
+            threads = self._threads * (order.sharers if order.unit.chunk is None else 1)
+            film = ledger.folder(Unit(Step.INGEST))
+            setup = Setup(
+                spec, source, film, into, self._device, threads, lean=order.lean, chunk_frames=order.chunk_frames
+            )
+            if step is Step.INDEX:
+                return self._steps.index(setup, into, self._tick)
+            return self._do_indexed(ledger, order, replace(setup, index=ledger.folder(Unit(Step.INDEX))), into)
+
+    def _do_indexed(self, ledger: Ledger, order: Order, setup: Setup, into: Path) -> Facts:
+        if order.unit.step is Step.PLAN:
             return self._steps.plan(setup, order.sharers)
         plan = ledger.facts(Plan)
         if order.unit.chunk is not None:
             return self._do_chunk(ledger, setup, order.unit, plan.chunks[order.unit.chunk], into)
-        if step is Step.LINK:
+        if order.unit.step is Step.LINK:
+            secret = order.secret.read_bytes() if order.secret else ledger.secret()
             analyses = tuple(ledger.folder(Unit(Step.ANALYSE, chunk.index)) for chunk in plan.chunks)
-            return self._steps.link(setup, plan, analyses, into)
+            return self._steps.link(replace(setup, secret=secret), plan, analyses, into)
         segments = tuple(self._segment(ledger, chunk) for chunk in plan.chunks)
         return self._steps.stitch(setup, plan, segments, into)
 
@@ -196,8 +213,8 @@ def failure_of(error: BaseException) -> Failure:
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-def _note(ledger: Ledger, order: Order, failure: Failure) -> None:
-    try:
-        ledger.fail(order.unit, order.attempt, failure)
-    except StoreError:
-        return  # on a full disk even this has no room; the outcome still says it
+def _keep_log(ledger: Ledger, order: Order, text: bytes) -> None:
+    """What the try said goes into the store; without room there, the farm's own log still has it."""
+    if text:
+        with contextlib.suppress(StoreError):
+            ledger.keep_log(order.unit, order.attempt, text)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
-from cluster.farm import Job
 from cluster.job import (
     AnalysisFacts,
     ChunkRecord,
@@ -24,6 +23,8 @@ from cluster.job import (
     source_of,
 )
 from cluster.ledger import Ledger, Unit
+from cluster.roles import Job
+from cluster.schedule import Seat
 from cluster.workers import Order, Outcome, Setup, Tick, Worker
 from storage.folder import FolderStore
 
@@ -43,10 +44,10 @@ class DrySteps:
         if self._trouble is not None:
             self._trouble(unit, self.calls[unit])
 
-    def prepare(self, threads: int) -> None:
+    def prepare(self, device: str, threads: int) -> None:
         return
 
-    def ingest(self, spec: JobSpec, into: Path) -> SourceFacts:
+    def ingest(self, spec: JobSpec, source: Path, into: Path) -> SourceFacts:
         self._begin(Step.INGEST)
         return SourceFacts("0" * 64, "mov", "h264", "yuv420p", 64, 48, 0, Fraction(25), ())
 
@@ -71,7 +72,7 @@ class DrySteps:
     def link(self, setup: Setup, plan: Plan, analyses: tuple[Path, ...], into: Path) -> LinkFacts:
         self._begin(Step.LINK)
         assert [(folder / "faces").read_text() for folder in analyses] == [str(c.index) for c in plan.chunks]
-        assert setup.secret.read_bytes()
+        assert setup.secret
         track = TrackFacts(0, 0, 0, plan.last, plan.last, 40, 60, {"replace": plan.last - 2, "cover_small": 2})
         return LinkFacts(1, {"0": "0123456789abcdef"}, (track,))
 
@@ -105,26 +106,37 @@ class DrySteps:
 
 
 class DryPool:
-    """Workers in this thread: an order is done when somebody polls."""
+    """Workers in this thread: an order is done when somebody polls. `size` workers, by name "0", "1", …"""
 
-    def __init__(self, steps: DrySteps, size: int = 2) -> None:
+    def __init__(self, steps: DrySteps, size: int = 2, devices: str = "cpu") -> None:
         self.size = size
         self.most = 0  # orders that were out at once
-        self._worker = Worker(steps, 1)
-        self._orders: deque[Order] = deque()
+        self.stopped: list[str] = []
+        self._workers = {str(i): Worker(steps, 1, devices, str(i)) for i in range(size)}
+        self._devices = devices
+        self._orders: deque[tuple[str, Order]] = deque()
 
-    def takes(self, unit: Unit) -> bool:
-        return len(self._orders) < self.size
+    def seats(self, unit: Unit) -> tuple[Seat, ...]:
+        busy = {name for name, _ in self._orders}
+        return tuple(Seat(name, name not in busy, self._devices) for name in self._workers)
 
-    def submit(self, order: Order) -> None:
-        self._orders.append(order)
+    def submit(self, order: Order, seat: Seat) -> None:
+        assert seat.name not in {name for name, _ in self._orders}
+        self._orders.append((seat.name, order))
         self.most = max(self.most, len(self._orders))
 
     def poll(self, timeout: float) -> list[Outcome]:
-        return [self._worker.run(self._orders.popleft())] if self._orders else []
+        if not self._orders:
+            return []
+        name, order = self._orders.popleft()
+        return [self._workers[name].run(order)]
 
     def frames(self) -> dict[str, int]:
         return {}
+
+    def stop(self, attempt: str) -> None:
+        self.stopped.append(attempt)
+        self._orders = deque((name, order) for name, order in self._orders if order.attempt != attempt)
 
 
 class Ear:
@@ -160,7 +172,7 @@ class Ear:
 def a_spec(source: Path, target: Path) -> JobSpec:
     """A plain job."""
     encoding = Encoding(None, None, 0, "veryfast")
-    return JobSpec(source_of(source), target, Veil.NOBODY, encoding, None, None, "cpu", None)
+    return JobSpec(source_of(source), str(target), Veil.NOBODY, encoding, None, None, "cpu", None)
 
 
 def a_job(folder: Path, name: str = "film.mp4") -> Job:
@@ -170,6 +182,5 @@ def a_job(folder: Path, name: str = "film.mp4") -> Job:
     source.write_bytes(b"film")
     root = folder / "work"
     ledger = Ledger.create(FolderStore(root), a_spec(source, folder / "out.mp4"))
-    secret = root / "secret"
-    secret.write_bytes(b"secret")
-    return Job(name, root, ledger, secret)
+    ledger.give_secret()
+    return Job(name, str(root), ledger, None)

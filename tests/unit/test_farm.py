@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from doubles import FRAMES, DryPool, DrySteps, Ear, a_job
 
-from cluster.farm import Ended, Farm, Job
+from cluster.farm import Farm
 from cluster.job import ChunkRecord, Plan, Step, StitchFacts
 from cluster.ledger import Ledger, Unit
-from cluster.workers import FINAL, TRIES, Setup
+from cluster.roles import Ended, Job
+from cluster.trouble import REFUSING, TRIES
+from cluster.workers import Setup
 from pipeline import errors
 from storage.folder import FolderStore
 from storage.objects import StoreFull
@@ -24,12 +26,12 @@ def test_a_job_goes_through_every_step_once(tmp_path: Path) -> None:
     job, steps = a_job(tmp_path), DrySteps(chunks=3)
     (ended,), ear, _ = run([job], steps)
     assert ended.failure is None
-    assert set(ended.seconds) == set(Step)
+    assert set(ended.seconds) == set(Step) - {Step.PUBLISH}
     assert set(steps.calls.values()) == {1}
     assert len(steps.calls) == 5 + 2 * 3
     assert job.ledger.facts(StitchFacts).frames_out == 3 * FRAMES
     order = list(dict.fromkeys(step for _, step, _, _ in ear.steps))
-    assert order == list(Step)
+    assert order == [step for step in Step if step is not Step.PUBLISH]
     assert (job.name, Step.RENDER, 3 * FRAMES, 3 * FRAMES) in ear.steps
 
 
@@ -83,9 +85,9 @@ def test_resuming_does_what_is_missing_and_no_more(tmp_path: Path, stop: Unit) -
     first = DrySteps(trouble=die)
     with pytest.raises(KilledError):
         run([job], first)
-    ledger = next(Ledger.found_in(FolderStore(job.root)))
+    ledger = next(Ledger.found_in(FolderStore(Path(job.store))))
     second = DrySteps()
-    (ended,), ear, _ = run([Job(job.name, job.root, ledger, job.secret)], second)
+    (ended,), ear, _ = run([Job(job.name, job.store, ledger, job.secret)], second)
     assert ended.failure is None
     done_before = {unit for unit in first.calls if unit != stop}
     assert not done_before & set(second.calls)
@@ -155,7 +157,7 @@ def test_the_table_of_final_failures_is_complete() -> None:
     """Whoever adds an error to the pipeline decides here whether it is tried again."""
     again = {"PipelineError", "DeviceError", "VerifyError"}
     known = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
-    assert known == again | FINAL
+    assert known == again | REFUSING
 
 
 @pytest.mark.parametrize(
@@ -175,10 +177,10 @@ def test_a_full_disk_is_told_in_one_way(tmp_path: Path, error: Exception) -> Non
 
 def test_one_jobs_failure_does_not_stop_the_others(tmp_path: Path) -> None:
     class Picky(DrySteps):
-        def ingest(self, spec, into):  # type: ignore[no-untyped-def]
-            if spec.source.path.name == "bad.mp4":
+        def ingest(self, spec, source, into):  # type: ignore[no-untyped-def]
+            if source.name == "bad.mp4":
                 raise errors.NotAVideo("bad.mp4 is no video")
-            return super().ingest(spec, into)
+            return super().ingest(spec, source, into)
 
     jobs = [a_job(tmp_path / "1"), a_job(tmp_path / "2", "bad.mp4"), a_job(tmp_path / "3")]
     ended, _, _ = run(jobs, Picky())
@@ -194,4 +196,4 @@ def test_a_failed_try_leaves_no_files(tmp_path: Path) -> None:
 
     job = a_job(tmp_path)
     run([job], Half())
-    assert not list(job.root.rglob("segment.nut"))
+    assert not list(Path(job.store).rglob("segment.nut"))

@@ -1,53 +1,51 @@
 """The pool on this machine, without a Ray: who works on, and with how much of a GPU."""
 
-import sys
 import threading
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import pytest
 from doubles import DrySteps
+from fakeray import FakeActor, FakeRay
 
-from cluster.farm import FarmError
 from cluster.job import Failure, Step
 from cluster.ledger import Unit
 from cluster.localray import EXTRAS, LocalPool, PoolSettings, gpu_share, without_extras
+from cluster.roles import FarmError
 from cluster.workers import Order, Outcome
 
 
 @pytest.fixture
-def killed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    gone: list[Any] = []
-    ray, exceptions = ModuleType("ray"), ModuleType("ray.exceptions")
-    vars(exceptions)["RayError"] = type("RayError", (Exception,), {})
-    vars(ray).update(
-        wait=lambda references, **_: (references, []),
-        get=lambda outcome: outcome,
-        kill=gone.append,
-        exceptions=exceptions,
-    )
-    monkeypatch.setitem(sys.modules, "ray", ray)
-    monkeypatch.setitem(sys.modules, "ray.exceptions", exceptions)
-    monkeypatch.setattr(LocalPool, "_new_actor", lambda self: "new")
-    return gone
+def ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
+    fake = FakeRay()
+    fake.install(monkeypatch)
+    monkeypatch.setattr("cluster.localray.new_actor", lambda *_, **__: FakeActor())
+    return fake
+
+
+def an_order(unit: Unit, attempt: str = "try") -> Order:
+    return Order("/nowhere", "job", unit, attempt, None, 1)
 
 
 @pytest.mark.parametrize(
-    ("cause", "idle"),
-    [(None, "old"), ("VerifyError", "old"), ("OutOfMemoryError", "new"), ("AcceleratorError", "new")],
+    ("cause", "kept"),
+    [(None, True), ("VerifyError", True), ("OutOfMemoryError", False), ("AcceleratorError", False)],
 )
-def test_a_worker_whose_device_failed_is_replaced(
-    tmp_path: Path, killed: list[Any], cause: str | None, idle: str
-) -> None:
+def test_a_worker_whose_device_failed_is_replaced(ray: FakeRay, cause: str | None, kept: bool) -> None:
     pool = LocalPool(DrySteps(), PoolSettings(1, 1, 0))
-    order = Order(tmp_path, "job", Unit(Step.RENDER, 0), "try", tmp_path / "secret", 1)
+    pool._up.set()
+    pool._add_worker()
+    order = an_order(Unit(Step.RENDER, 0))
     outcome = Outcome(order, 1.0, None if cause is None else Failure(cause, "", "", "", ""))
-    pool._busy[outcome] = ("old", order)
+    (place,) = pool.places
+    place.actor.answer = outcome
     try:
-        assert pool._collect(0) == [outcome]
-        assert pool._idle == [idle]
-        assert killed == ([] if idle == "old" else ["old"])
+        (seat,) = pool.seats(order.unit)
+        pool.submit(order, seat)
+        assert not pool.seats(order.unit)[0].free
+        assert pool.poll(0) == [outcome]
+        assert ray.killed == ([] if kept else [place.actor])
+        (after,) = pool.seats(order.unit)
+        assert after.free
+        assert (after.name == seat.name) is kept
     finally:
         pool.close()
 
@@ -72,21 +70,23 @@ def test_what_ray_would_start_besides_is_known_by_name(monkeypatch: pytest.Monke
     assert [getattr(Node, name)(None, include_dashboard=False) for name in EXTRAS] == [None] * 3
 
 
-def test_a_first_film_is_indexed_while_workers_load_their_networks(tmp_path: Path, killed: list[Any]) -> None:
+def test_a_first_film_is_indexed_while_workers_load_their_networks(ray: FakeRay) -> None:
     pool = LocalPool(DrySteps(), PoolSettings(1, 1, 0))
     pool._up.set()
-    pool._idle = [SimpleNamespace(run=SimpleNamespace(remote=lambda order: Outcome(order, 1.0, None)))]
+    pool._add_worker()
     try:
-        early, late = (Order(tmp_path, "job", Unit(*u), u[0], tmp_path / "secret", 1) for u in _UNITS)
+        early, late = (an_order(Unit(*u), u[0]) for u in _UNITS)
         pool._thread = threading.current_thread()
-        assert pool.takes(early.unit)
-        pool.submit(early)
-        assert len(pool._idle) == 1
-        assert not pool.takes(early.unit)  # one at a time
-        assert pool.takes(late.unit)
-        pool.submit(late)
-        assert pool._idle == []
-        assert not pool.takes(early.unit)  # from now on workers are quick to answer
+        (seat,) = pool.seats(early.unit)
+        assert seat.free
+        pool.submit(early, seat)
+        assert not pool.seats(early.unit)[0].free  # one at a time
+        (worker,) = pool.seats(late.unit)
+        assert worker.free
+        assert worker.name != seat.name
+        pool.submit(late, worker)
+        # From now on workers are quick to answer.
+        assert [(s.name, s.free) for s in pool.seats(early.unit)] == [(worker.name, False)]
     finally:
         pool.close()
 
@@ -134,12 +134,12 @@ def test_a_command_that_ends_starts_no_ray_again() -> None:
         pool.close()
 
 
-def test_a_step_that_needs_no_ray_is_ended_without_one(tmp_path: Path, killed: list[Any]) -> None:
+def test_a_step_that_needs_no_ray_is_ended_without_one(ray: FakeRay) -> None:
     pool = LocalPool(DrySteps(), PoolSettings(1, 1, 0))
     pool._thread = threading.current_thread()
-    early = Order(tmp_path, "job", Unit(*_UNITS[0]), "try", tmp_path / "secret", 1)
+    early = an_order(Unit(*_UNITS[0]))
     try:
-        pool.submit(early)
+        pool.submit(early, pool.seats(early.unit)[0])
         pool._error = ConnectionError("no Ray")
         pool._up.set()
         assert [o.order for o in pool.poll(5)] == [early]

@@ -10,10 +10,10 @@ from doubles import a_job
 from rich.console import Console
 
 from cluster import progress
-from cluster.farm import Job
 from cluster.job import Failure, Step
 from cluster.ledger import Unit
 from cluster.progress import Bars, JsonLines, Lines, rate, voice
+from cluster.roles import Job
 
 FAILURE = Failure("VerifyError", "a frame is missing", "", "", "")
 

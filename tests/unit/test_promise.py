@@ -13,6 +13,10 @@ import typer.main
 from cluster import config, job, workers
 from cluster.commands import app
 
+_STORE = {"store": "the farm's store"}
+_JOB = {**_STORE, "job": "an id"}
+_JOBS = {**_STORE, "names": "ids"}
+
 OPTIONS = {
     "swap": {
         "inputs": "the films whose faces go",
@@ -48,6 +52,46 @@ OPTIONS = {
         "rows": "a number",
         "width": "a number",
     },
+    "doctor": {**_STORE, "as_json": "a switch"},
+    "serve": {
+        "store": "the farm's store",
+        "ray": "an address",
+        "workers": "a number",
+        "device": "one of three words",
+        "threads": "a number",
+        "gpu_share": "a number",
+        "leave_file": "a file whose presence counts",
+        "autoscale": "a number",
+        "grace": "a number",
+        "debug": "a switch",
+    },
+    "submit": {
+        "inputs": "the films whose faces go",
+        "store": "the farm's store",
+        "to": "where the result goes",
+        "veil": "one of three words",
+        "seed_key": "a file of random bytes: the seed of an HMAC",
+        "quality": "encoder",
+        "codec": "encoder",
+        "start": "a time",
+        "stop": "a time",
+        "device": "one of three words",
+        "priority": "a number",
+        "limit": "a number",
+        "after": "ids of jobs",
+        "deadline": "a number",
+        "owner": "whose job it is",
+        "overwrite": "a switch",
+        "wait": "a switch",
+        "as_json": "a switch",
+    },
+    "workers": {**_STORE, "drain": "names", "undrain": "names", "unblock": "names", "as_json": "a switch"},
+    "jobs": {**_STORE, "state": "words", "owner": "a filter", "limit": "a number", "as_json": "a switch"},
+    "show": {**_JOB, "as_json": "a switch"},
+    "report": _JOB,
+    "fetch": {**_JOB, "output": "a file that is written", "overwrite": "a switch"},
+    "priority": {**_JOBS, "value": "a number"},
+    **dict.fromkeys(("watch", "pause", "resume", "cancel", "retry", "erase"), _JOBS),
     None: {"version": "a switch"},
 }
 
@@ -58,13 +102,14 @@ RECORDS: dict[type, set[str]] = {
     },
     job.JobSpec: {
         *("source", "target", "veil", "encoding", "start", "stop", "device", "key_fingerprint"),
-        *("made_by", "version"),
+        *("made_by", "publish", "version"),
     },
-    job.Source: {"path", "bytes", "mtime_ns"},
+    job.Source: {"place", "bytes", "version"},
+    job.Publish: {"name", "overwrite"},
     job.Encoding: {"codec", "crf", "crf_offset", "preset"},
     job.Moment: {"seconds", "frame"},
-    workers.Order: {"root", "job", "unit", "attempt", "secret", "sharers"},
-    workers.Setup: {"spec", "film", "index", "secret", "threads"},
+    workers.Order: {"store", "job", "unit", "attempt", "secret", "sharers", "lean", "chunk_frames"},
+    workers.Setup: {"spec", "source", "film", "index", "device", "threads", "secret", "lean", "chunk_frames"},
 }
 
 
@@ -90,10 +135,10 @@ def test_a_veil_is_one_of_three() -> None:
     assert {veil.value for veil in job.Veil} == {"nobody", "mosaic", "solid"}
 
 
-def test_no_environment_variable_is_read() -> None:
-    """Settings of this project, that is; what Ray and the system read has no faces."""
+def test_the_only_environment_variable_that_is_read_names_the_store() -> None:
+    """Of this project, that is; what Ray, the store and the system read has no faces."""
     options = [parameter for command in commands().values() for parameter in command.params]
-    assert [parameter.name for parameter in options if getattr(parameter, "envvar", None)] == []
+    assert {parameter.name for parameter in options if getattr(parameter, "envvar", None)} == {"store"}
     for source in Path(config.__file__).parent.glob("*.py"):
         text = source.read_text(encoding="utf-8")
         assert "getenv" not in text, source.name

@@ -52,16 +52,22 @@ def test_work_data_is_for_its_owner_only(tmp_path: Path) -> None:
 def test_the_layout_spells_keys() -> None:
     keys = [
         layout.spec("j"),
-        layout.plan("j"),
-        layout.result("j"),
+        layout.control("j"),
+        layout.result("j", 2),
+        layout.log("j", "render", 7, "t"),
+        layout.output("j", "../Müller & Söhne.mp4"),
+        layout.notice("n", "j"),
         layout.attempt("j", "analyse", 3, "t"),
         layout.done("j", "link", None),
         layout.failure("j", "render", 0, "t"),
     ]
     assert keys == [
         "jobs/j/spec.json",
-        "jobs/j/plan.json",
-        "jobs/j/RESULT.json",
+        "jobs/j/control.json",
+        "jobs/j/results/002.json",
+        "jobs/j/chunks/000007/render/log/t.jsonl",
+        "outputs/j/_M_ller_S_hne.mp4",
+        "notices/n-j",
         "jobs/j/chunks/000003/analyse/try/t",
         "jobs/j/film/link/DONE.json",
         "jobs/j/chunks/000000/render/fail/t.json",

@@ -15,7 +15,8 @@ from cluster.config import Request, moment
 from cluster.inputs import pairs
 from cluster.job import Step, Veil
 from cluster.ledger import Unit
-from cluster.swap import Result, Swap, publish
+from cluster.places import publish_file
+from cluster.swap import Result, Swap
 from pipeline.errors import LeakError, NoIdentity, OutputError
 
 MODELS = [{"name": "centerface", "sha256": "3" * 64, "licence": "MIT"}]
@@ -142,13 +143,13 @@ def test_half_a_copy_never_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with monkeypatch.context() as patch:
         patch.setattr("shutil.copyfile", half)
         with pytest.raises(OSError, match="No space"):
-            publish(film, target, overwrite)
+            publish_file(film, target, overwrite)
     assert list(target.parent.iterdir()) == []
-    publish(film, target, overwrite)
+    publish_file(film, target, overwrite)
     assert [each.name for each in target.parent.iterdir()] == ["out.mp4"]
     if not overwrite:
         with pytest.raises(OutputError, match="exists"):
-            publish(film, target, overwrite)
+            publish_file(film, target, overwrite)
 
 
 def test_every_lost_stream_is_told(request_: Request) -> None:

@@ -1,0 +1,252 @@
+"""The jobs of a store: who wants what, in which state it is, and its history. All of it is records in the bucket.
+
+Whoever changes a job changes its control record by compare-and-swap, and leaves a notice, so that the controller looks
+at this job and not at all of them.
+"""
+
+import contextlib
+import dataclasses
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from cluster import records
+from cluster.job import JobSpec, new_id
+from cluster.ledger import Ledger
+from cluster.states import OVER, TRANSITIONS, JobState, Move
+from storage import layout
+from storage.objects import AlreadyThere, Conflict, NoSuchObject, ObjectStore
+
+_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
+Record = TypeVar("Record")
+
+_SWAPS = 20  # tries at compare-and-swap against others who change the same job
+
+
+class NoSuchJob(Exception):
+    """The store has no job of this id."""
+
+
+class NotNow(Exception):
+    """The job is in a state in which this can't be done to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a job is called and whose it is. Never changes."""
+
+    name: str
+    owner: str
+    submitted: float  # Unix time
+    after: tuple[str, ...] = ()  # jobs that must be done first
+    team: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What is to become of a job. Changes by compare-and-swap."""
+
+    state: JobState
+    reason: str  # why it is in this state; "" where there is nothing to say
+    since: float  # Unix time of the last change of state
+    priority: int = 0  # more goes first
+    limit: int | None = None  # most workers at once
+    deadline: float | None = None  # Unix time; a hint
+    round: int = 1  # retries of the whole job begin a new one
+    round_id: str = ""  # failures with earlier ids are of an earlier round
+    revision: int = 0  # counts changes, so that no two records are the same
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a job's history."""
+
+    at: float  # Unix time
+    who: str  # "controller", or a user
+    what: str  # one line
+    state: JobState | None = None  # that it brought
+    cause: str = ""  # class of the error, where it was one
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """How a round of a job ended. `erased`: work objects that showed or measured faces, deleted at the end."""
+
+    state: JobState
+    reason: str
+    ended: float  # Unix time
+    film: str = ""  # a place, or a key of the store
+    report: str = ""
+    frames: int = 0
+    worker_seconds: float = 0.0
+    people: int = 0
+    bytes: int = 0
+    erased: int | None = None
+
+
+class Book:
+    """All jobs of one store."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+
+    def submit(self, spec: JobSpec, card: Card, control: Control | None = None, secret: bytes | None = None) -> str:
+        """A new job. Its id; the controller learns of it by the notice, which comes last."""
+        ledger = Ledger.create(self.store, spec)
+        job = ledger.job_id
+        ledger.give_secret(secret)
+        self.store.create(layout.card(job), records.dumps(card))
+        state = JobState.WAITING if card.after else JobState.QUEUED
+        first = control or Control(state, "", card.submitted)
+        first = dataclasses.replace(first, state=state, round_id=job)
+        self.store.create(layout.queued(job), b"")
+        self.store.create(layout.control(job), records.dumps(first))
+        self.note(job, Entry(card.submitted, card.owner, "submitted", state))
+        self.tell(job)
+        return job
+
+    def ledger(self, job: str) -> Ledger:
+        """What the job has reached. Raises NoSuchJob."""
+        self.card(job)
+        return Ledger(self.store, job)
+
+    def card(self, job: str) -> Card:
+        """Raises NoSuchJob."""
+        return self._read(Card, layout.card(_known(job)), job)
+
+    def control(self, job: str) -> Control:
+        """Raises NoSuchJob."""
+        return self._read(Control, layout.control(_known(job)), job)
+
+    def _read(self, kind: type[Record], key: str, job: str) -> Record:
+        try:
+            return records.loads(kind, self.store.read(key))
+        except NoSuchObject as error:
+            raise NoSuchJob(f"there is no job {job}") from error
+
+    def change(self, job: str, who: str, move: Move | None = None, reason: str = "", **fields: Any) -> Control:
+        """Move a job to another state, or change other fields of its control. Raises NoSuchJob, NotNow, Conflict."""
+        for _ in range(_SWAPS):
+            try:
+                data, etag = self.store.read_versioned(layout.control(_known(job)))
+            except NoSuchObject as error:
+                raise NoSuchJob(f"there is no job {job}") from error
+            before = records.loads(Control, data)
+            after = _changed(before, move, reason, fields)
+            try:
+                if move is Move.RETRY:
+                    with contextlib.suppress(AlreadyThere):
+                        self.store.create(layout.queued(job), b"")
+                self.store.replace(layout.control(job), records.dumps(after), etag)
+            except Conflict:
+                continue
+            self.note(job, Entry(time.time(), who, _told(before, after, reason), after.state if move else None))
+            self.tell(job)
+            return after
+        raise Conflict(f"job {job} is being changed by others all the time; try again")
+
+    def tell(self, job: str) -> None:
+        """Let the controller look at this job."""
+        self.store.create(layout.notice(new_id(), job), b"")
+
+    def notices(self) -> dict[str, list[str]]:
+        """Keys of notices by job, at most one page of them."""
+        found: dict[str, list[str]] = {}
+        for key in self.store.list("notices"):
+            found.setdefault(key.rpartition("-")[2], []).append(key)
+        return found
+
+    def open_jobs(self) -> Iterator[str]:
+        """Ids of the jobs that aren't over, oldest first."""
+        for key in self.store.keys("queue"):
+            yield key.rpartition("/")[2]
+
+    def jobs(self) -> tuple[str, ...]:
+        """Ids of all jobs, oldest first."""
+        return self.store.children("jobs")
+
+    def mark(self, key: str) -> None:
+        """Make an empty record; one that is there already does as well."""
+        with contextlib.suppress(AlreadyThere):
+            self.store.create(key, b"")
+
+    def note(self, job: str, entry: Entry) -> None:
+        """Add a line to the history."""
+        self.store.create(layout.event(job, new_id()), records.dumps(entry))
+
+    def history(self, job: str) -> tuple[Entry, ...]:
+        """Oldest first."""
+        return tuple(records.loads(Entry, self.store.read(key)) for key in self.store.keys(layout.events(job)))
+
+    def close(self, job: str, round_number: int, result: JobResult) -> JobResult:
+        """Write how a round ended, once; when that is written already, what is written."""
+        key = layout.result(job, round_number)
+        try:
+            self.store.create(key, records.dumps(result))
+        except AlreadyThere:
+            return records.loads(JobResult, self.store.read(key))
+        return result
+
+    def result(self, job: str, round_number: int) -> JobResult | None:
+        """How a round ended; None while it hasn't."""
+        try:
+            return records.loads(JobResult, self.store.read(layout.result(job, round_number)))
+        except NoSuchObject:
+            return None
+
+    def unqueue(self, job: str) -> None:
+        """The job is over."""
+        self.store.delete(layout.queued(job))
+
+    def erase(self, job: str) -> int:
+        """Delete all of a job that is over, its film and its history too. Raises NoSuchJob, NotNow. Returns how many
+        objects went."""
+        if self.control(job).state not in OVER:
+            raise NotNow(f"job {job} is {self.control(job).state}; cancel it first")
+        return self.store.erase(layout.outputs(job)) + self.store.erase(layout.job(job))
+
+
+def _known(job: str) -> str:
+    """The id itself. Raises NoSuchJob for what can't be one, so that no request leads to another key."""
+    if not _ID.fullmatch(job):
+        raise NoSuchJob(f"there is no job {job[:40]}")
+    return job
+
+
+def _changed(before: Control, move: Move | None, reason: str, fields: dict[str, Any]) -> Control:
+    now = time.time()
+    after = dataclasses.replace(before, revision=before.revision + 1, **fields)
+    if move is None:
+        return after
+    state = TRANSITIONS[before.state].get(move)
+    if state is None:
+        raise NotNow(f"a job that is {before.state} can't be {_PAST[move]}")
+    after = dataclasses.replace(after, state=state, reason=reason, since=now)
+    if move is Move.RETRY:
+        after = dataclasses.replace(after, round=before.round + 1, round_id=new_id())
+    return after
+
+
+_PAST = {
+    Move.RELEASE: "released",
+    Move.START: "started",
+    Move.FINISH: "finished",
+    Move.FAIL: "failed",
+    Move.PAUSE: "paused",
+    Move.RESUME: "resumed",
+    Move.CANCEL: "cancelled",
+    Move.RETRY: "retried",
+}
+
+
+def _told(before: Control, after: Control, reason: str) -> str:
+    if before.state is not after.state:
+        return f"{after.state}: {reason}" if reason else after.state.value
+    changes = [
+        f"{name} {getattr(before, name)} → {getattr(after, name)}"
+        for name in ("priority", "limit", "deadline")
+        if getattr(before, name) != getattr(after, name)
+    ]
+    return ", ".join(changes) or "unchanged"

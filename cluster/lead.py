@@ -1,0 +1,90 @@
+"""One controller leads. The others of a store wait, and take over when it falls silent."""
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cluster import records
+from cluster.job import new_id
+from storage import layout
+from storage.objects import AlreadyThere, Conflict, NoSuchObject, ObjectStore
+
+LEASE = 20.0
+"""Seconds for which a controller leads unless it says so again. Clocks may differ by less than that: each measures how
+long the record hasn't changed by its own clock, and never reads another's time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who leads. `beat` counts on, so that a living leader's record is never the same twice."""
+
+    controller: str
+    host: str
+    beat: int
+
+
+class Lead:
+    """This process's claim to lead. Two that believe to lead at once do no harm, since a commit is made only once; the
+    lease keeps them from doing the work twice."""
+
+    def __init__(self, store: ObjectStore, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._clock = store, clock
+        self.id = new_id()
+        self.host = f"{socket.gethostname()}:{os.getpid()}"
+        self._seen: tuple[str, float] | None = None  # etag of another's record, and since when it is that
+        self._beat = 0
+        self._mine: str | None = None  # etag of the record by which this one leads
+        self._renewed = 0.0
+
+    def leads(self) -> bool:
+        """Whether this process leads now; renews the lease, or takes it when nobody holds it any more."""
+        now = self._clock()
+        if self._mine is not None and now - self._renewed < LEASE / 4:
+            return True
+        self._beat += 1
+        data = records.dumps(Lease(self.id, self.host, self._beat))
+        try:
+            if self._mine is not None:
+                self._mine = self._store.replace(layout.lead(), data, self._mine)
+            elif not self._take(data, now):
+                return False
+        except (Conflict, NoSuchObject):
+            self._mine = self._seen = None
+            return False
+        self._renewed = now
+        return True
+
+    def _take(self, data: bytes, now: float) -> bool:
+        try:
+            _, etag = self._store.read_versioned(layout.lead())
+        except NoSuchObject:
+            try:
+                self._store.create(layout.lead(), data)
+            except AlreadyThere:
+                return False
+            self._mine = self._store.read_versioned(layout.lead())[1]
+            return True
+        if self._seen is None or self._seen[0] != etag:
+            self._seen = (etag, now)
+            return False
+        if now - self._seen[1] < LEASE:
+            return False
+        self._mine = self._store.replace(layout.lead(), data, etag)
+        return True
+
+    def give_up(self) -> None:
+        """Let another lead at once."""
+        if self._mine is not None:
+            self._mine = None
+            with contextlib.suppress(NoSuchObject):
+                self._store.delete(layout.lead())
+
+    def holder(self) -> str:
+        """Who leads, for people; "" when nobody does."""
+        try:
+            return records.loads(Lease, self._store.read(layout.lead())).host
+        except NoSuchObject:
+            return ""

@@ -1,0 +1,159 @@
+"""Where films come from and go to: files of this machine, and objects in a store. A place is an absolute path or
+"s3://bucket/key".
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cluster import report
+from cluster.job import PublishFacts, Source, Step, StitchFacts, source_of
+from cluster.ledger import Ledger, Unit
+from pipeline.errors import InputError, NotAVideo, OutputError, VerifyError
+from storage import layout
+from storage.address import is_object, parse_object
+from storage.cache import node_cache
+from storage.objects import Conflict, NoSuchObject
+
+
+def look_up(place: str) -> Source:
+    """The file or object as it is now. Raises NotAVideo when there is none, OSError, StoreError."""
+    if not is_object(place):
+        return source_of(Path(place))
+    store, key = parse_object(place)
+    try:
+        facts = store.stat(key)
+    except NoSuchObject as error:
+        raise NotAVideo(f"{place}: no such object", "", "check the name") from error
+    return Source(place, facts.size, facts.etag)
+
+
+@contextlib.contextmanager
+def source_file(source: Source) -> Iterator[Path]:
+    """The source as a file on this machine: itself, or the node's copy of the object. Raises InputError when it isn't
+    what it was when the job was made."""
+    changed = f"{source.place} has changed since the job was made"
+    if not is_object(source.place):
+        path = Path(source.place)
+        try:
+            same = source_of(path) == source
+        except OSError as error:
+            raise NotAVideo(f"{path} can't be read", error.strerror or str(error), "check the path") from error
+        if not same:
+            raise InputError(changed, "", "submit it again")
+        yield path
+        return
+    store, key = parse_object(source.place)
+    with contextlib.ExitStack() as held:
+        try:
+            path = held.enter_context(node_cache().file(store, key, source.version))
+        except (Conflict, NoSuchObject) as error:
+            raise InputError(changed, str(error), "submit it again") from error
+        yield path
+
+
+def release() -> None:
+    """The node's copies of objects that this process used may go when room is needed."""
+    node_cache().release()
+
+
+def check_unchanged(source: Source) -> None:
+    """Raises VerifyError when it isn't what it was when the job was made."""
+    try:
+        same = look_up(source.place) == source
+    except (OSError, InputError):
+        same = False
+    if not same:
+        raise VerifyError(f"{source.place} changed while it was worked on", "", "run again")
+
+
+def publish(ledger: Ledger) -> PublishFacts:
+    """Give the finished film and its report their places, as the job's specification says. Raises OutputError."""
+    from pipeline.models.weights import catalogue
+
+    spec = ledger.spec()
+    assert spec.publish is not None
+    film = ledger.folder(Unit(Step.STITCH)) / ledger.facts(StitchFacts).film
+    models = tuple({"name": f.name, "sha256": f.sha256, "licence": f.licence} for f in catalogue().values())
+    text = json.dumps(report.build(ledger, {}, models), indent=1, ensure_ascii=False) + "\n"
+    place = spec.target or layout.output(ledger.job_id, spec.publish.name)
+    told = f"{place}.report.json"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "report.json"
+        path.write_text(text, encoding="utf-8")
+        if is_object(spec.target) or not spec.target:
+            for source, target in ((film, place), (path, told)):
+                _put(ledger, source, target, spec.publish.overwrite or not spec.target)
+        else:
+            _publish_files(film, path, Path(place), spec.publish.overwrite)
+    return PublishFacts(place, told, film.stat().st_size)
+
+
+def _publish_files(film: Path, report_file: Path, target: Path, overwrite: bool) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        publish_file(film, target, overwrite)
+        publish_file(report_file, target.with_name(f"{target.name}.report.json"), overwrite=True)
+    except OSError as error:
+        todo = "give a place that the workers can write to, and retry"
+        raise OutputError(f"{target} can't be written", error.strerror or str(error), todo) from error
+
+
+def _put(ledger: Ledger, path: Path, place: str, overwrite: bool) -> None:
+    store, key = parse_object(place) if is_object(place) else (ledger.store, place)
+    if not overwrite:
+        with contextlib.suppress(NoSuchObject):
+            store.stat(key)
+            raise OutputError(f"{place} exists", "it came up during the work", "submit again with --overwrite")
+    store.put_file(key, path)
+
+
+def publish_file(film: Path, target: Path, overwrite: bool) -> None:
+    """A finished file gets its name, at once and as a whole. It stays where it was, too: a link, or a copy where there
+    are no links. Raises OutputError when the name was taken meanwhile, OSError."""
+    near = target.with_name(f".{target.name}.unfinished")
+    try:
+        near.unlink(missing_ok=True)
+        try:
+            os.link(film, near)
+        except OSError:
+            shutil.copyfile(film, near)
+        with open(near, "rb") as file:
+            os.fsync(file.fileno())
+        if overwrite:
+            near.replace(target)
+        else:
+            _link(near, target)
+    finally:
+        near.unlink(missing_ok=True)
+
+
+def _link(film: Path, target: Path) -> None:
+    taken = OutputError(f"{target} exists", "it came up during the work", "go on with --resume --overwrite")
+    try:
+        os.link(film, target)  # unlike a rename, this refuses to replace
+    except FileExistsError as error:
+        raise taken from error
+    except OSError:  # a file system without hard links
+        if target.exists():
+            raise taken from None
+        film.replace(target)
+
+
+def read_report(ledger: Ledger, place: str) -> dict[str, Any]:
+    """The report of a film that the farm published. Raises StoreError, OSError, ValueError."""
+    if is_object(place):
+        store, key = parse_object(place)
+        text = store.read(key)
+    elif place.startswith("/"):
+        text = Path(place).read_bytes()
+    else:
+        text = ledger.store.read(place)
+    found = json.loads(text)
+    assert isinstance(found, dict)
+    return found
