@@ -15,9 +15,12 @@ from torch import Tensor
 
 from pipeline import appearance, traits
 from pipeline.errors import NoIdentity
+from pipeline.glasses import SIZE as GLASSES
+from pipeline.glasses import Optician
 from pipeline.identity import Identity, NobodyModel, Seed
 from pipeline.look import warped
 from pipeline.models.recogniser import SIZE, Recogniser
+from pipeline.occlude import texture
 from pipeline.picture import Picture, PixelLayout
 from pipeline.replace import Face, Replacer
 from pipeline.shape import neutral
@@ -123,7 +126,8 @@ def _portraits(model: NobodyModel, seeds: Sequence[Seed], recogniser: Recogniser
 
 def _from_person(model: NobodyModel, seeds: Sequence[Seed], looks: Sequence[_Look], recogniser: Recogniser) -> Tensor:
     """(P,) the smallest distance between the person's looks and the same looks with the identity laid on, over the
-    threshold: of the whole face, or of brows and eyes alone, whichever is nearer."""
+    threshold: of the whole face, or of brows and eyes alone, whichever is nearer. On the whole face glasses stay
+    on, as in the film."""
     if not looks:
         return torch.full((len(seeds),), np.inf)
     device = torch.device("cpu")
@@ -133,10 +137,17 @@ def _from_person(model: NobodyModel, seeds: Sequence[Seed], looks: Sequence[_Loo
     own_eyes = recogniser.embed(
         _eyes_alone(torch.cat([_aligned(k.picture(), k, recogniser) for k in looks[:EYE_LOOKS]]))
     )
+    optician = Optician({0: torch.stack([texture(k.picture(), k.mesh, GLASSES) for k in looks])}, device)
+    worn = optician.masks([(k.picture(), 0, k.mesh) for k in looks])
     nearest = torch.full((len(seeds),), np.inf)
     for number, identity in enumerate(model.identities(seeds, small=True)):
-        crops = torch.cat([_tried(replacer, look, rest, identity, recogniser) for look in looks])
-        found = recogniser.embed(torch.cat([crops, _eyes_alone(crops[:EYE_LOOKS])]))
+        crops = torch.cat(
+            [_tried(replacer, k, rest, identity, recogniser, w) for k, w in zip(looks, worn, strict=True)]
+        )
+        bare = crops[:EYE_LOOKS]
+        if any(w is not None for w in worn):  # the same glasses would hide how the eyes differ
+            bare = torch.cat([_tried(replacer, k, rest, identity, recogniser, None) for k in looks[:EYE_LOOKS]])
+        found = recogniser.embed(torch.cat([crops, _eyes_alone(bare)]))
         whole = torch.cdist(found[: len(crops)], person).amin() / WHOLE
         eyes = torch.cdist(found[len(crops) :], own_eyes).amin() / EYES
         nearest[number] = torch.minimum(whole, eyes)
@@ -150,9 +161,11 @@ def _eyes_alone(crops: Tensor) -> Tensor:
     return alone
 
 
-def _tried(replacer: Replacer, look: _Look, rest: Tensor, identity: Identity, recogniser: Recogniser) -> Tensor:
+def _tried(
+    replacer: Replacer, look: _Look, rest: Tensor, identity: Identity, recogniser: Recogniser, worn: Tensor | None
+) -> Tensor:
     picture = look.picture()
-    replacer.apply([Face(picture, look.mesh, rest, identity)])
+    replacer.apply([Face(picture, look.mesh, rest, identity, None, worn)])
     return _aligned(picture, look, recogniser)
 
 

@@ -15,18 +15,22 @@ from pipeline.analysis import ChunkAnalysis
 from pipeline.chunk import Chunk
 from pipeline.cover import Style, cover
 from pipeline.follow import PRESENT
+from pipeline.glasses import Optician, looks
 from pipeline.identity import Identity, NobodyModel, Seed
 from pipeline.link import Linked, Person
 from pipeline.occlude import Lookout, reference
 from pipeline.picture import Picture
 from pipeline.replace import Face, Replacer
 from pipeline.smooth import smooth
-from pipeline.track import Floats, Track, Treatment
+from pipeline.track import Floats, Sample, Track, Treatment
 from pipeline.treat import fades
 
 _NEAR = 12  # frames on both sides of a damaged one whose faces might be in it
 _MARGIN = 0.15  # of the box, added on each side before it is covered
 _DAMAGED_MARGIN = 0.5  # the concealed picture may show the face where it was frames ago
+
+
+_Masks = dict[tuple[int, int], tuple[torch.Tensor | None, torch.Tensor | None]]
 
 
 @dataclass(slots=True)
@@ -108,7 +112,10 @@ class Painter:
         self._plans = plans(chunk, analysis, linked, found)
         self._tracks = [t for t in (*linked.tracks, *found) if _near(t, chunk)]
         self._replacer, self._style, self._device = replacer, style, device
-        self._lookout = Lookout(_references(linked, analysis), device)
+        seen = _samples(linked, analysis)
+        references = {track: reference(samples) for track, samples in seen.items()}
+        self._lookout = Lookout({t: found for t, found in references.items() if found is not None}, device)
+        self._optician = Optician({track: looks(samples) for track, samples in seen.items()}, device)
         people = {p.id: p.identity for p in linked.people if p.identity is not None}
         wanted = sorted(
             {
@@ -139,11 +146,11 @@ class Painter:
                 elif one.veiled > 0:
                     cover(picture, grown(one.box, _MARGIN), one.mesh, self._style, one.track, one.veiled)
 
-    def _before(self, faces: list[tuple[Picture, Plan]]) -> dict[tuple[int, int], torch.Tensor]:
-        """What is before the faces: masks as `occlude.Lookout` gives them, by picture and track."""
+    def _before(self, faces: list[tuple[Picture, Plan]]) -> _Masks:
+        """What is before the faces, and their glasses: as `Lookout` and `Optician` tell, by picture and track."""
         known = [(p, q.track, torch.from_numpy(q.mesh).to(self._device)) for p, q in faces if q.mesh is not None]
-        masks = self._lookout.masks(known)
-        return {(p.number, t): mask for (p, t, _), mask in zip(known, masks, strict=True) if mask is not None}
+        masks = zip(self._lookout.masks(known), self._optician.masks(known), strict=True)
+        return {(p.number, track): pair for (p, track, _), pair in zip(known, masks, strict=True)}
 
     def _groups(self, faces: list[tuple[Picture, Plan]]) -> Iterable[list[tuple[Picture, Plan]]]:
         """All faces at once on a GPU; picture by picture on a CPU, where batching gains nothing and a failure is
@@ -155,9 +162,9 @@ class Painter:
             by_number.setdefault(picture.number, []).append((picture, plan))
         return by_number.values()
 
-    def _replace(self, group: list[tuple[Picture, Plan]], before: dict[tuple[int, int], torch.Tensor]) -> None:
+    def _replace(self, group: list[tuple[Picture, Plan]], before: _Masks) -> None:
         try:
-            self._replacer.apply([self._face(p, q, before.get((p.number, q.track))) for p, q in group])
+            self._replacer.apply([self._face(p, q, before.get((p.number, q.track), (None, None))) for p, q in group])
         except (torch.OutOfMemoryError, torch.AcceleratorError):
             raise  # the device is not to be trusted any more: the chunk fails
         except Exception as error:  # noqa: BLE001 whatever it was, the face must not stay
@@ -169,12 +176,12 @@ class Painter:
             for _ in group:
                 self.counts.count(Treatment.REPLACE)
 
-    def _face(self, picture: Picture, plan: Plan, before: torch.Tensor | None) -> Face:
+    def _face(self, picture: Picture, plan: Plan, masks: tuple[torch.Tensor | None, torch.Tensor | None]) -> Face:
         person = plan.person
         if plan.mesh is None or person is None or person.identity is None or person.neutral is None:
             raise ValueError("a face without landmarks or identity was to be replaced")
         mesh, neutral = torch.from_numpy(plan.mesh), torch.from_numpy(person.neutral)
-        return Face(picture, mesh.to(self._device), neutral.to(self._device), self._identities[person.id], before)
+        return Face(picture, mesh.to(self._device), neutral.to(self._device), self._identities[person.id], *masks)
 
     def _cover(self, picture: Picture, plan: Plan, why: Treatment, margin: float = _MARGIN) -> None:
         # A mosaic keeps what is smooth and strong of a place: half a face in the sun. What the gate found must look
@@ -202,15 +209,13 @@ def _identities(model: NobodyModel, seeds: tuple[Seed, ...], device: torch.devic
     return [identity.to(device) for identity in model.identities(seeds)]
 
 
-def _references(linked: Linked, analysis: ChunkAnalysis) -> dict[int, torch.Tensor]:
-    """By track: how the face looks in this chunk when nothing is before it."""
+def _samples(linked: Linked, analysis: ChunkAnalysis) -> dict[int, list[Sample]]:
+    """By track: the good looks at the face in this chunk."""
     samples = {t.id: t.samples for t in analysis.tracklets}
-    result = dict[int, torch.Tensor]()
+    result = dict[int, list[Sample]]()
     for track in linked.tracks:
         mine = np.unique(track.tracklet_of[track.tracklet_of[:, 0] == analysis.chunk, 1])
-        found = reference([sample for number in mine.tolist() for sample in samples.get(number, ())])
-        if found is not None:
-            result[track.id] = found
+        result[track.id] = [sample for number in mine.tolist() for sample in samples.get(number, ())]
     return result
 
 

@@ -46,18 +46,18 @@ _STEEP = 2.5  # how much an edge is sharpened
 _UNIT = uv.PIXELS_PER_UNIT * SIZE / uv.SIZE  # pixels of SIZE per unit
 
 
-def texture(picture: Picture, mesh: Tensor) -> Tensor:
-    """(3, SIZE, SIZE) logarithms of the frame's colours on the face with a mesh (468, 3) in px of the picture."""
+def texture(picture: Picture, mesh: Tensor, size: int = SIZE) -> Tensor:
+    """(3, size, size) logarithms of the frame's colours on the face with a mesh (468, 3) in px of the picture."""
     outer = uv.extend(mesh[None, :, :2])[0]
     lo, hi = (outer.amin(0) - 2).tolist(), (outer.amax(0) + 2).tolist()
     x0, y0, x1, y1 = even_box(picture.layout, (lo[0], lo[1], hi[0], hi[1]))
     if x1 - x0 < 4 or y1 - y0 < 4:
-        return torch.zeros(3, SIZE, SIZE, device=mesh.device)
-    step = max(1, int(max(hi[0] - lo[0], hi[1] - lo[1]) / (SIZE * _DETAIL)))
+        return torch.zeros(3, size, size, device=mesh.device)
+    step = max(1, int(max(hi[0] - lo[0], hi[1] - lo[1]) / (size * _DETAIL)))
     width, height = (x1 - x0) // step, (y1 - y0) // step
     seen = look(picture, (x0, y0, x0 + width * step, y0 + height * step), width, height)
     inside = (mesh - torch.tensor([x0, y0, 0], device=mesh.device)) / step
-    return torch.log(unwrap(seen, inside, SIZE) + EPS)
+    return torch.log(unwrap(seen, inside, size) + EPS)
 
 
 def reference(samples: Iterable[Sample]) -> Tensor | None:
@@ -194,7 +194,7 @@ def hold(picture: Picture, mesh: Tensor, mask: Tensor) -> Held:
     parts = [p[rows, columns].clone() for p, (rows, columns) in zip(picture.planes, _slices(picture, box), strict=True)]
     unit = float(torch.linalg.vector_norm(mesh[33] - mesh[263]))
     luma = parts[0].float()[None, None] / (2**layout.depth - 1)
-    alpha = _edged(where[None], luma, unit)[0, 0]
+    alpha = edged(where[None], luma, _BAND * unit)[0, 0]
     size = parts[1].shape
     small = F.interpolate(alpha[None, None], size=(size[0], size[1]), mode="area")[0, 0]
     return Held(picture, box, (parts[0], parts[1], parts[2]), (alpha, small))
@@ -235,9 +235,9 @@ def _laid(mask: Tensor, mesh: Tensor, box: Box) -> Tensor:
     return small[0, :, :height, :width]
 
 
-def _edged(mask: Tensor, luma: Tensor, unit: float) -> Tensor:
-    """The mask (1, 1, h, w) with the edge that the brightness (1, 1, h, w), 0..1, has nearby."""
-    radius = max(1, round(_BAND * unit))
+def edged(mask: Tensor, luma: Tensor, band: float) -> Tensor:
+    """The mask (1, 1, h, w) with the edge that the brightness (1, 1, h, w), 0..1, has within `band` pixels."""
+    radius = max(1, round(band))
     crisp = ((guided(mask, luma, 2 * radius, _FLAT) - 0.5) * _STEEP + 0.5).clamp(0, 1)
     step = max(1, radius // 2)
     small = F.avg_pool2d(mask, step, ceil_mode=True, count_include_pad=False)

@@ -8,8 +8,9 @@ Faces are worked on in crops of a few fixed sizes, all crops of one size at once
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ from pipeline.exchange import exchange
 from pipeline.filters import blur, match_bands, spread
 from pipeline.identity import Identity, NobodyModel, brightness
 from pipeline.models import topology
-from pipeline.occlude import hold, put_back
+from pipeline.occlude import edged, hold, put_back
 from pipeline.picture import Picture
 from pipeline.primitives import enlarge, exponential, fetch, repeat
 from pipeline.raster import rasterise
@@ -34,6 +35,7 @@ ODD = 0.35  # logarithms; a difference from the light around that counts half
 FINE = 256  # px; crops that are lower get their colours at every pixel: the eyes of small faces are few pixels wide
 TINY = 64  # px; in crops that are no higher, an eye is a pixel or two, which more contrast makes a hole
 SHARP, SOFT = (2.0, 1.5), (1.0, 1.0)  # how much stronger fine and middle detail may become, against the texture's
+RIM = 0.02  # units within which the edge of glasses is looked for
 LUMA = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
 BATCH_PIXELS = 4_000_000  # crops of one batch together: bounds memory
 
@@ -47,6 +49,7 @@ class Face:
     neutral: Tensor  # (468, 3) the person's shape at rest
     identity: Identity
     before: Tensor | None = None  # what is before it, as `occlude.Lookout` tells
+    worn: Tensor | None = None  # its glasses, as `glasses.Optician` tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +236,19 @@ def _free(crops: Sequence[_Crop], maps: _Maps, step: int, inner: _Part) -> Tenso
     return 1 - fetch(all_of_them, maps.from_texture(step, inner, some.shape[-1]))
 
 
+def _bare(cover: Tensor, crops: Sequence[_Crop], place: Callable[[int], Tensor], luma: Tensor, step: int) -> Tensor:
+    """`cover` (F, 1, h, w) without what is glasses: there the frame shows, warped as the face is. `luma` (F, 1, h, w)
+    are the warped frame's samples at every `step`-th pixel, and `place` where they lie in textures of some size."""
+    for n, crop in enumerate(crops):
+        if crop.face.worn is not None:
+            told = fetch([crop.face.worn[None]], place(crop.face.worn.shape[-1])[n : n + 1])
+            white = 2**crop.region.picture.layout.depth - 1
+            crisp = edged(told, luma[n : n + 1] / white, RIM * float(crop.scale) / step)
+            # A frame may be as bright as skin in places, where the edge leads nowhere.
+            cover[n : n + 1] *= 1 - torch.maximum(crisp, (2 * told - 1).clamp_min(0))
+    return cover
+
+
 def _light(frame: Tensor, skin: Tensor, cover: Tensor, crops: Sequence[_Crop], step: int) -> Tensor:
     """(F, 4, h, w) the light on the face, in logarithms of red, green, blue and brightness, on few points: how the
     frame's samples (F, 3, H, W) differ from the texture `skin` where `cover` says that both show skin. What differs far
@@ -288,7 +304,7 @@ def _draw_colours(crops: Sequence[_Crop], maps: _Maps, inner: _Part, step: int) 
     levels = [c.face.identity.levels[c.face.identity.level(c.region.height / TALL / step)] for c in crops]
     texture = fetch(levels, maps.from_texture(step, inner, levels[0].shape[-1]))
     skin, laid, part = texture[:, :3], texture[:, 3:], warped[..., rows, columns]
-    cover = laid * maps.skin(step, inner)
+    cover = _bare(laid * maps.skin(step, inner), crops, partial(maps.from_texture, step, inner), part[:, :1], step)
     light = _light(part, skin, cover * _free(crops, maps, step, inner), crops, step)
     relit = exponential(skin + _laid(light[:, :3], _cell(crops[0], step), skin)).sub_(EPS)
     part[:, 1:].lerp_(to_chroma(relit, layout), cover)
@@ -305,7 +321,8 @@ def _draw_luma(crops: Sequence[_Crop], maps: _Maps, inner: _Part, laid: Tensor, 
     rows, columns = _part(inner, maps, 1)
     levels = [c.face.identity.grey[c.face.identity.level(c.region.height / TALL)] for c in crops]
     skin = fetch([level[:, :1] for level in levels], maps.from_texture(1, inner, levels[0].shape[-1]))
-    cover, part = laid * maps.skin(1, inner), warped[..., rows, columns]
+    part = warped[..., rows, columns]
+    cover = _bare(laid * maps.skin(1, inner), crops, partial(maps.from_texture, 1, inner), part, 1)
     black, white = black_and_white(crops[0].region.picture.layout)
     unit = white - black
     relit = exponential(skin.add_(_laid(light[:, 3:] + math.log(unit), cell, skin))).add_(black - EPS * unit)
