@@ -27,7 +27,9 @@ from pipeline.track import Sample
 SIZE = 192  # pixels of the textures that the network sees
 BAND = (24, 120)  # rows of them: from above the brows to below the cheekbones
 FRAME, LENS = 0, 1  # what it tells
-LEAST = 30.0  # px of a texture that are surely frame or lens on either side, at least; bare faces have hardly any
+LEAST = 60.0  # px of a texture that are surely frame or lens on either side, at least; 4 of 60 bare faces have more
+BRIDGE = slice(SIZE // 2 - 8, SIZE // 2 + 8)  # columns over the nose, ...
+SPAN = 20.0  # ... and px of frame in them, at least: wrinkles lie on both sides, and little joins them
 ALIKE = 0.25  # of the larger side's, what the smaller side must have
 SURE, DOUBT = 0.5, 0.25  # probability from which on the mask is open, and up to which it is closed
 ROOM = 15  # px; frames move by half of this against the skin, when a head turns or a brow is raised
@@ -74,7 +76,8 @@ def usual(told: Tensor, faces: Tensor) -> Tensor | None:
     steady[LENS] *= (light.amax(0) < BLACK).float()
     both = (steady.amax(0) > SURE).float()
     left, right = float(both[:, SIZE // 2 :].sum()), float(both[:, : SIZE // 2].sum())
-    if min(left, right) < max(LEAST, ALIKE * max(left, right)):
+    joined = float((steady[FRAME, :, BRIDGE] > SURE).sum())
+    if min(left, right) < max(LEAST, ALIKE * max(left, right)) or joined < SPAN:
         return None
     return steady
 

@@ -106,11 +106,12 @@ def test_a_dark_lens_stays() -> None:
         assert after.planes[0][part].float().mean() < 45
 
 
-def told(left: float, right: float, lens: float = 0.0) -> torch.Tensor:
+def told(left: float, right: float, lens: float = 0.0, bridge: int = 3) -> torch.Tensor:
     """(3, 2, 96, SIZE) what a network might tell of three looks: rims of some thickness in px, and lenses."""
     result = torch.zeros(3, 2, BAND[1] - BAND[0], SIZE)
     for start, thick in ((45, right), (110, left)):
         result[:, FRAME, 35 : 35 + int(thick), start : start + 40] = 1
+        result[:, FRAME, 35 : 35 + bridge, 85:110] = 1
         result[:, LENS, 40:60, start + 5 : start + 35] = lens
     return result
 
@@ -125,6 +126,7 @@ def plain(light: float = 0.0) -> torch.Tensor:
 def test_glasses_have_two_sides() -> None:
     assert usual(told(3, 3), plain()) is not None
     assert usual(told(3, 0), plain()) is None, "a strand of hair"
+    assert usual(told(3, 3, bridge=0), plain()) is None, "wrinkles"
     assert usual(torch.zeros(0, 2, 96, SIZE), torch.zeros(0, 3, SIZE, SIZE)) is None
 
 
