@@ -8,6 +8,7 @@ from pathlib import Path
 from storage.cache import Cache, node_cache
 from storage.folder import FolderStore
 from storage.objects import ObjectStore, StoreError, foreign
+from storage.retry import Patience
 from storage.s3 import S3Store
 from storage.settings import S3Settings
 
@@ -19,7 +20,7 @@ def is_object(place: str | None) -> bool:
     return bool(place) and str(place).startswith(_S3)
 
 
-def open_store(url: str, env: Mapping[str, str] | None = None) -> ObjectStore:
+def open_store(url: str, env: Mapping[str, str] | None = None, patience: Patience | None = None) -> ObjectStore:
     """The store that `url` names, with keys and cache as the environment says. A process gets the same one each time.
 
     Raises StoreError for what is no address, WrongKeys when there are no keys. Nothing is sent yet.
@@ -35,7 +36,7 @@ def open_store(url: str, env: Mapping[str, str] | None = None) -> ObjectStore:
         prefix and foreign(prefix)
     except ValueError as error:
         raise StoreError(f"{url} can't be a folder in a bucket; write s3://BUCKET/FOLDER") from error
-    return _s3(S3Settings.from_env(env), bucket, prefix, node_cache(env))
+    return _s3(S3Settings.from_env(env), bucket, prefix, node_cache(env), patience)
 
 
 def parse_object(url: str, env: Mapping[str, str] | None = None) -> tuple[ObjectStore, str]:
@@ -52,5 +53,5 @@ def parse_object(url: str, env: Mapping[str, str] | None = None) -> tuple[Object
 
 
 @functools.lru_cache(maxsize=64)
-def _s3(settings: S3Settings, bucket: str, prefix: str, cache: Cache) -> S3Store:
-    return S3Store(settings, bucket, prefix, cache)
+def _s3(settings: S3Settings, bucket: str, prefix: str, cache: Cache, patience: Patience | None) -> S3Store:
+    return S3Store(settings, bucket, prefix, cache, patience)

@@ -4,7 +4,7 @@ Every request is tried again by `pool.py`; a transfer that breaks off in the mid
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from io import BytesIO
 from itertools import islice
@@ -30,7 +30,7 @@ from storage.objects import (
 )
 from storage.pool import RetryingPool
 from storage.retry import Patience
-from storage.s3errors import begins_beyond_end, failure, of_code, skew, translated
+from storage.s3errors import begins_beyond_end, failure, skew, translated
 from storage.settings import S3Settings
 
 _MIB = 1 << 20
@@ -171,8 +171,7 @@ class Bucket:
         versions = self.keeps_versions()
         with translated(self.where(start)):
             found = list(self.client.list_objects(self.name, start, recursive=True, include_version=versions))
-            doomed = [DeleteObject(str(each.object_name), each.version_id if versions else None) for each in found]
-            self._delete(doomed, start)
+        self._delete([(str(each.object_name), each.version_id if versions else None) for each in found])
         self._abort_uploads(start)
         return len({each.object_name for each in found if not versions or _is_there(each)})
 
@@ -216,9 +215,17 @@ class Bucket:
         finally:
             response.close()
 
-    def _delete(self, doomed: Iterable[DeleteObject], start: str) -> None:
-        for error in self.client.remove_objects(self.name, doomed):
-            raise of_code(self.where(start), error.code or "", 0, {})
+    def _delete(self, names: Sequence[tuple[str, str | None]]) -> None:
+        """Delete objects, or versions of them, a thousand at once. What is refused that way is deleted one by one:
+        some servers have no such request, and Ceph's gateway 16.2 refuses it to users of a bucket's policy."""
+        refused: Sequence[tuple[str, str | None]] = names
+        with contextlib.suppress(NotPermitted, NotSupported), translated(self.where("")):
+            doomed = [DeleteObject(name, version) for name, version in names]
+            failed = {error.name for error in self.client.remove_objects(self.name, doomed)}
+            refused = [each for each in names if each[0] in failed or None in failed]
+        for name, version in refused:
+            with translated(self.where(name)):
+                self.client.remove_object(self.name, name, version)
 
     def _abort_uploads(self, start: str) -> None:
         """Drop the parts of unfinished uploads: they are in no listing, and show faces all the same.

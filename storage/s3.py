@@ -44,7 +44,7 @@ class S3Store:
         self.bucket = Bucket(settings, bucket, patience or Patience())
         self.cache = cache
         self._under = below(prefix)
-        self._single = settings.conditions is Conditions.SINGLE_WRITER
+        self.single_writer = settings.conditions is Conditions.SINGLE_WRITER
         self._writing = threading.Lock()
         self._honoured: conditional.Honoured | None = None
         self._scratches: dict[Path, str] = {}
@@ -55,7 +55,7 @@ class S3Store:
     def create(self, key: str, data: bytes) -> None:
         """See ObjectStore. Raises NotSupported on a server that ignores conditions, unless told to live with that."""
         name = self._under + checked(key)
-        if self._single:
+        if self.single_writer:
             made = self._create_alone(name, data)
         else:
             self._need_conditions(name)
@@ -74,10 +74,10 @@ class S3Store:
     def replace(self, key: str, data: bytes, etag: str) -> str:
         """See ObjectStore. Raises NotSupported as `create` does."""
         name = self._under + checked(key)
-        fenced = not self._single and self._need_conditions(name).replace
+        fenced = not self.single_writer and self._need_conditions(name).replace
         newer: str | None = None
         if self.bucket.read(name)[1] == etag:
-            with self._writing if self._single else locked(self.bucket, name):
+            with self._writing if self.single_writer else locked(self.bucket, name):
                 if fenced:
                     newer = conditional.replace(self.bucket, name, data, etag)
                 elif self.bucket.read(name)[1] == etag:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import datetime
+import json
+import re
 import time
 import traceback
 import urllib.error
@@ -20,6 +22,7 @@ from rgw import SECRET, Gateway, gateway
 from servers import free_port
 from store_contract import StoreContract, content
 
+from cluster.doctor import as_lines
 from storage import conditional
 from storage.cache import Cache
 from storage.lock import STALE
@@ -38,6 +41,7 @@ from storage.objects import (
     Unreachable,
     WrongKeys,
 )
+from storage.probe import ProbeResult, Verdict, probe
 from storage.retry import Patience
 from storage.s3 import S3Store
 from storage.settings import Conditions, S3Settings
@@ -449,3 +453,65 @@ def test_memory_stays_small_however_large_the_file(ceph: Gateway, tmp_path: Path
     assert (tmp_path / "out").stat().st_size == 300_000_000
     assert grown < 150e6
     assert time.time() - store.stat("film").modified < 600
+
+
+def verdicts(result: ProbeResult) -> dict[str, str]:
+    return {each.name: each.verdict.value for each in result.findings if each.verdict is not Verdict.GOOD}
+
+
+def test_the_doctor_on_ceph(ceph: Gateway, tmp_path: Path) -> None:
+    store = new_store(ceph.settings, tmp_path)
+    result = probe(store)
+    assert verdicts(result) == {}
+    assert len(result.findings) == 9
+    assert store.bucket.listed("") == ()
+    store.bucket.client.set_bucket_versioning(store.bucket.name, VersioningConfig(ENABLED))
+    with_versions = probe(new_store(ceph.settings, tmp_path, store.bucket.name))
+    assert verdicts(with_versions) == {"create once": "bad", "compare and swap": "bad", "former versions": "limited"}
+    assert "keeps former versions" in next(f.meaning for f in with_versions.findings if f.name == "create once")
+    wrong = dataclasses.replace(ceph.settings, secret_key="wrong")
+    refused = probe(new_store(wrong, tmp_path, store.bucket.name))
+    assert set(verdicts(refused).values()) == {"bad"}
+    assert "VEILFARM_S3_SECRET_KEY" in refused.findings[0].meaning
+
+
+def test_the_doctor_on_a_server_that_ignores_conditions(careless: S3Settings, tmp_path: Path) -> None:
+    store = new_store(careless, tmp_path)
+    result = probe(store)
+    assert verdicts(result) == {"create once": "bad", "compare and swap": "bad"}
+    assert store.bucket.listed("") == ()
+    single = dataclasses.replace(careless, conditions=Conditions.SINGLE_WRITER)
+    limited = probe(new_store(single, tmp_path, store.bucket.name))
+    assert verdicts(limited) == {"create once": "limited", "compare and swap": "limited"}
+    assert limited.usable
+
+
+def test_the_documented_permissions_are_enough(ceph: Gateway, tmp_path: Path) -> None:
+    """A user who may do what docs/operations.md lists, and nothing else, can run a farm and erase it."""
+    page = (Path(__file__).parent.parent.parent / "docs/operations.md").read_text(encoding="utf-8")
+    found = re.search(r"```json\n(.+?)```", page, re.DOTALL)
+    assert found is not None
+    owner = new_store(ceph.settings, tmp_path)
+    ceph.admin("user", "create", "--uid=limited", "--display-name=l", "--access-key=limkey", "--secret-key=limsecret")
+    policy = json.loads(
+        found[1].replace("BUCKET/FOLDER", f"{owner.bucket.name}/farm").replace("BUCKET", owner.bucket.name)
+    )
+    for statement in policy["Statement"]:
+        statement["Principal"] = {"AWS": ["arn:aws:iam:::user/limited"]}
+    owner.bucket.client.set_bucket_policy(owner.bucket.name, json.dumps(policy))
+    settings = dataclasses.replace(ceph.settings, access_key="limkey", secret_key="limsecret")
+    store = new_store(settings, tmp_path, owner.bucket.name)
+    result = probe(store)
+    assert verdicts(result) == {}, [each.meaning for each in result.findings]
+    upload = owner.bucket.client._create_multipart_upload(owner.bucket.name, "farm/one/a/film", {})
+    store.create("a/x", b"")
+    assert store.erase("a") == 1
+    assert owner.bucket.client._list_multipart_uploads(owner.bucket.name).uploads == [], upload
+    with pytest.raises(NotPermitted):
+        store.bucket.put("elsewhere/x", b"")
+
+
+def test_the_documented_answer_of_the_doctor(ceph: Gateway, tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent.parent / "docs/operations.md").read_text(encoding="utf-8")
+    lines = as_lines("s3://films/farm", probe(new_store(ceph.settings, tmp_path)))
+    assert "\n".join(lines) in page
