@@ -192,6 +192,7 @@ class FolderStore:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Alone among all threads and processes that use this store's lock. The kernel frees it when a process dies."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)  # all may have been erased
         with open(self.root / _LOCK, "ab") as file:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX)
             yield

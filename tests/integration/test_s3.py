@@ -16,11 +16,14 @@ from pathlib import Path
 import minio.time
 import pytest
 from flaky import Harm, flaky
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
 from minio.versioningconfig import ENABLED, VersioningConfig
 from rclone import rclone
 from rgw import SECRET, Gateway, gateway
 from servers import free_port
 from store_contract import StoreContract, content
+from store_machine import StoreMachine
 
 from cluster.doctor import as_lines
 from storage import conditional
@@ -515,3 +518,13 @@ def test_the_documented_answer_of_the_doctor(ceph: Gateway, tmp_path: Path) -> N
     page = (Path(__file__).parent.parent.parent / "docs/operations.md").read_text(encoding="utf-8")
     lines = as_lines("s3://films/farm", probe(new_store(ceph.settings, tmp_path)))
     assert "\n".join(lines) in page
+
+
+def test_ceph_answers_as_the_double_does(ceph: Gateway, tmp_path: Path) -> None:
+    class CephMachine(StoreMachine):
+        @staticmethod
+        def other() -> ObjectStore:
+            return new_store(ceph.settings, tmp_path)
+
+    few = settings(max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(CephMachine, settings=few)

@@ -1,10 +1,13 @@
 """The contract of ObjectStore, over the folder with and without hard links, and over the in-memory double."""
 
 import errno
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from store_contract import StoreContract
+from store_machine import StoreMachine
 
 from storage import folder as folder_module
 from storage.folder import FolderStore
@@ -38,3 +41,20 @@ class TestFolderWithoutLinks(StoreContract):
 
         monkeypatch.setattr(folder_module.os, "link", refuse)
         return FolderStore(tmp_path / "store")
+
+
+class FolderMachine(StoreMachine):
+    """A folder answers as the double does."""
+
+    @staticmethod
+    def other() -> ObjectStore:
+        return FolderStore(Path(tempfile.mkdtemp(prefix="veil-machine-")))
+
+    def teardown(self) -> None:
+        self.stores[1].erase("")
+
+
+TestFolderAgainstMemory = FolderMachine.TestCase
+TestFolderAgainstMemory.settings = settings(
+    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
