@@ -89,6 +89,7 @@ class Place:
     frames: int = 0
     moved: float = 0.0
     leaving: bool = False
+    died: bool = False
     note: Any = None  # the pool's own
 
 
@@ -182,8 +183,10 @@ class Actors:
         asked = {place.asked: place for place in self.places.values() if place.asked is not None}
         ready = ray.wait(list(asked), num_returns=len(asked), timeout=0)[0] if asked else []
         for place in [asked[reference] for reference in ready]:
-            with contextlib.suppress(RayError):
+            try:
                 self._heard(place, ray.get(place.asked))
+            except RayError as error:  # any other than this one: it may be cut off only
+                place.died = type(error).__name__ == "ActorDiedError"
             place.asked = None
         for place in self.places.values():
             if place.asked is None:
@@ -199,6 +202,9 @@ class Actors:
     def _given_up(self) -> list[tuple[Place, Failure]]:
         now, patience, found = self._clock(), self._patience, []
         for place in self.places.values():
+            if place.died and place.order is None:  # one that has an order tells by that how it died
+                found.append((place, Failure("WorkerDied", "an idle worker died", "", "", "", place.name)))
+                continue
             quiet = now - (place.born if place.heard is None else place.heard)
             if quiet > (patience.born if place.heard is None else patience.silent):
                 failure = Failure("WorkerLost", "a worker fell silent", f"no answer for {quiet:.0f} s", "", "")

@@ -60,8 +60,16 @@ class Controller:
         self._leading = self._draining = False
 
     def turn(self, timeout: float = 0.25) -> bool:
-        """One round of the loop. Returns whether this controller leads. Raises FarmError, and StoreError but for a
-        store that is away for a while."""
+        """One round of the loop. Returns whether this controller leads. Raises FarmError and StoreError; after a
+        Transient it can be called again, and looks at all jobs anew."""
+        try:
+            return self._turn(timeout)
+        except Transient:
+            # A notice may be deleted already, or a change made whose answer was lost.
+            self._scanned = float("-inf")
+            raise
+
+    def _turn(self, timeout: float) -> bool:
         if not self._lead.leads():
             if self._leading:
                 _LOG.warning("another controller leads now; this one waits")

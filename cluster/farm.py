@@ -5,6 +5,7 @@ goes on where the ledger says. It is the only one that commits: a worker tells w
 up meanwhile, that becomes what counts.
 """
 
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -20,8 +21,13 @@ from cluster.trouble import over, pause_before_retry, treatment
 from cluster.workers import Order, Outcome, failure_of
 from storage.objects import StoreError, Transient
 
+_LOG = logging.getLogger(__name__)
+
 AHEAD = 2
 """Jobs that are worked on at once: while one is linked or stitched, the next one's chunks keep the workers busy."""
+
+AWAY = 1.0
+"""Seconds until another look at a store that is away, which has been patient itself."""
 
 
 @dataclass(slots=True)
@@ -44,6 +50,7 @@ class _Run:
     total: int = 1
     failure: Failure | None = None
     ended: bool = False
+    away: float = 0.0  # the store is away: no look at it before this time
     dropped: bool = False  # what is being worked on is still taken in, and nothing comes after it
 
 
@@ -151,6 +158,8 @@ class Farm:
     def _advance(self, run: _Run) -> None:
         """Take the next batch when the last one is through, and leave out what the ledger has already."""
         now = self._clock()
+        if now < run.away:
+            return
         run.waiting.extend(unit for due, unit in run.later if due <= now)
         run.later = [(due, unit) for due, unit in run.later if due > now]
         while not (run.failure or run.ended or run.waiting or run.later or run.running):
@@ -161,6 +170,11 @@ class Farm:
                 batch = next(run.story, None)
                 todo = [unit for unit in batch or () if run.job.ledger.done(unit) is None]
                 self._learn(run, batch or ())
+            except Transient as error:
+                # From the beginning, since a story that raised is at its end; what is done is left out again.
+                _LOG.warning("the store is away: %s", error)
+                run.story, run.step, run.away = _story(run.job.ledger), None, now + AWAY
+                return
             except Exception as error:  # noqa: BLE001  a ledger that can't be read ends its job, not the farm
                 run.failure = failure_of(error)
                 return
@@ -197,12 +211,13 @@ class Farm:
 
     def _hand_out(self) -> None:
         """Free workers get the next units, in the order of `turns`."""
+        now = self._clock()
         stuck = set[str]()  # jobs for which no seat is free
         while True:
             owners = Counter[str]()
             for run in self._runs:
                 owners[run.job.owner] += len(run.running)
-            ready = {run.job.ledger.job_id: run for run in self._runs if run.waiting}
+            ready = {run.job.ledger.job_id: run for run in self._runs if run.waiting and run.away <= now}
             claims = [
                 Claim(name, run.job.owner, run.job.priority, len(run.running), run.job.limit, run.job.deadline)
                 for name, run in ready.items()
@@ -218,7 +233,12 @@ class Farm:
         """Give the first unit of a job to a worker, if one is free."""
         unit, job = run.waiting[0], run.job
         if unit not in run.failures:  # an earlier farm may have tried
-            run.failures[unit] = list(job.ledger.failures(unit, job.since))
+            try:
+                run.failures[unit] = list(job.ledger.failures(unit, job.since))
+            except Transient as error:
+                _LOG.warning("the store is away: %s", error)
+                run.away = self._clock() + AWAY
+                return False
         failures = run.failures[unit]
         seat = choose(
             self._pool.seats(unit),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cluster import records
+from cluster import processes, records
 from cluster.job import new_id
 from storage import layout
 from storage.objects import AlreadyThere, Conflict, NoSuchObject, ObjectStore
@@ -24,6 +24,7 @@ class Lease:
     controller: str
     host: str
     beat: int
+    process: str = ""  # so that a controller beside it can tell that it has died
 
 
 class Lead:
@@ -45,21 +46,36 @@ class Lead:
         if self._mine is not None and now - self._renewed < LEASE / 4:
             return True
         self._beat += 1
-        data = records.dumps(Lease(self.id, self.host, self._beat))
+        data = records.dumps(Lease(self.id, self.host, self._beat, processes.name_for_ever(os.getpid())))
         try:
             if self._mine is not None:
                 self._mine = self._store.replace(layout.lead(), data, self._mine)
             elif not self._take(data, now):
                 return False
-        except (Conflict, NoSuchObject):
+        except NoSuchObject:
             self._mine = self._seen = None
             return False
+        except Conflict:
+            self._mine = self._seen = None
+            if not self._is_mine_after_all():
+                return False
         self._renewed = now
+        return True
+
+    def _is_mine_after_all(self) -> bool:
+        """The answer to an earlier beat may have been lost: then its record is the one that is in the way."""
+        try:
+            data, etag = self._store.read_versioned(layout.lead())
+        except NoSuchObject:
+            return False
+        if records.loads(Lease, data).controller != self.id:
+            return False
+        self._mine = etag
         return True
 
     def _take(self, data: bytes, now: float) -> bool:
         try:
-            _, etag = self._store.read_versioned(layout.lead())
+            before, etag = self._store.read_versioned(layout.lead())
         except NoSuchObject:
             try:
                 self._store.create(layout.lead(), data)
@@ -69,8 +85,9 @@ class Lead:
             return True
         if self._seen is None or self._seen[0] != etag:
             self._seen = (etag, now)
-            return False
-        if now - self._seen[1] < LEASE:
+        held = records.loads(Lease, before)
+        free = held.controller == self.id or processes.has_died(held.process)  # its own: the answer was lost
+        if now - self._seen[1] < LEASE and not free:
             return False
         self._mine = self._store.replace(layout.lead(), data, etag)
         return True

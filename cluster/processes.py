@@ -52,6 +52,29 @@ def name_of(pid: int) -> str:
     return "" if rest.split()[0] == "Z" else name.partition("(")[2]
 
 
+def _place() -> str:
+    """This machine since its last start, and the space in which its process ids hold: a container has its own."""
+    return f"{(_PROC / 'sys/kernel/random/boot_id').read_text().strip()}/{os.stat(_PROC / 'self/ns/pid').st_ino}"
+
+
+def name_for_ever(pid: int) -> str:
+    """A name that no other process will ever have, by which `has_died` knows it; "" where there is none."""
+    try:
+        stat = (_PROC / str(pid) / "stat").read_text()
+        return f"{_place()}/{pid}/{stat.rpartition(')')[2].split()[19]}"  # the time at which it was started
+    except OSError:
+        return ""
+
+
+def has_died(name: str) -> bool:
+    """Whether it is certain that the process of this name runs no more: it was one of this machine, and is gone."""
+    place, _, rest = name.rpartition("/")[0].rpartition("/")
+    try:
+        return bool(name) and place == _place() and (name_for_ever(int(rest)) != name or not name_of(int(rest)))
+    except (OSError, ValueError):
+        return False
+
+
 def end_all(timeout: float = 3.0) -> set[int]:
     """Kill every descendant and wait until it is gone. Returns those that are left after `timeout` seconds.
 

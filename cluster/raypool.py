@@ -21,6 +21,9 @@ _LOG = logging.getLogger(__name__)
 
 LOOK_EVERY = 2.0  # seconds between looks at the machines
 ASK_EVERY = 10.0  # seconds between requests for more machines
+KEEPALIVE = {"RAY_grpc_client_keepalive_time_ms": "5000", "RAY_grpc_client_keepalive_timeout_ms": "5000"}
+"""Without these, a call to a machine that is cut off waits for five minutes, whatever Ray knows. Machines need them,
+too: see `docs/operations.md`."""
 _GONE = 60.0  # seconds without any machine, after which the farm gives up
 
 
@@ -84,6 +87,7 @@ class RayPool:
         environment = quiet_environment(self._settings.threads)
         for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):  # the cluster's own
             environment.pop(name)
+        environment |= KEEPALIVE
         os.environ.update({name: value for name, value in environment.items() if name not in os.environ})
         import ray
 

@@ -202,6 +202,9 @@ def failure_of(error: BaseException) -> Failure:
     trace = "".join(traceback.format_exception(error))
     if isinstance(error, StoreFull) or (isinstance(error, OSError) and error.errno in _FULL):
         return Failure("OutputError", "the disk is full", str(error), "free some space and go on with --resume", trace)
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):  # NumPy's and PyTorch's have other names
+        why = str(error) or "there is no memory left"
+        return Failure("MemoryError", "a worker ran out of memory", why, "try fewer --workers", trace)
     if isinstance(error, PipelineError):
         return Failure(type(error).__name__, error.what, error.why, error.todo, trace)
     if isinstance(error, StoreError | records.BadRecord):
