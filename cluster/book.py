@@ -126,8 +126,11 @@ class Book:
         except NoSuchObject as error:
             raise NoSuchJob(f"there is no job {job}") from error
 
-    def change(self, job: str, who: str, move: Move | None = None, reason: str = "", **fields: Any) -> Control:
-        """Move a job to another state, or change other fields of its control. Raises NoSuchJob, NotNow, Conflict."""
+    def change(
+        self, job: str, who: str, move: Move | None = None, reason: str = "", tell: bool = True, **fields: Any
+    ) -> Control:
+        """Move a job to another state, or change other fields of its control. `tell`: whether the controller has to
+        look at it. Raises NoSuchJob, NotNow, Conflict."""
         for _ in range(_SWAPS):
             try:
                 data, etag = self.store.read_versioned(layout.control(_known(job)))
@@ -143,7 +146,8 @@ class Book:
             except Conflict:
                 continue
             self.note(job, Entry(time.time(), who, _told(before, after, reason), after.state if move else None))
-            self.tell(job)
+            if tell:
+                self.tell(job)
             return after
         raise Conflict(f"job {job} is being changed by others all the time; try again")
 

@@ -219,7 +219,7 @@ class Controller:
     def _move(self, job: str, move: Move, reason: str = "") -> Control | None:
         """None when the job is somewhere else by now; a notice tells what became of it."""
         try:
-            control = self._book.change(job, ME, move, reason)
+            control = self._book.change(job, ME, move, reason, tell=False)
         except (NotNow, NoSuchJob, Conflict):
             return None
         ticket = self.tickets.get(job)

@@ -37,6 +37,7 @@ _LONGEST_CHUNK = 12  # seconds; a chunk is what a crash costs, and what a worker
 _SHORTEST_CHUNK = 1
 _MOST_FRAMES = 400  # of a chunk: smoothing needs memory by frames, not by seconds
 _ROUNDS = 2  # every worker gets at least this many chunks, so that one slow chunk doesn't keep the others waiting
+_SHORTER = 8  # times shorter than what keeps a worker busy long enough may chunks be, for every worker to get some
 
 
 def chunk_seconds(duration: Fraction, sharers: int, rate: Fraction | None = None) -> Fraction:
@@ -97,7 +98,8 @@ class PipelineSteps:
         if setup.chunk_frames is None:
             target = chunk_seconds(duration, sharers, _info(setup.film, setup.source).average_rate)
         else:
-            target = duration * min(setup.chunk_frames, _MOST_FRAMES) / (last - first)
+            longest = duration * min(setup.chunk_frames, _MOST_FRAMES) / (last - first)
+            target = min(longest, max(duration / (sharers * _ROUNDS), longest / _SHORTER))
         chunks = chunk.plan(index, target=target, first=first, last=last)
         return Plan(first, last, tuple(ChunkRecord(*dataclasses.astuple(each)) for each in chunks))
 
