@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from cluster.commits import Commits
 from cluster.health import Health
 from cluster.job import PER_CHUNK, Failure, IndexFacts, Plan, SourceFacts, Step, new_id
 from cluster.ledger import Ledger, Unit
@@ -49,6 +50,7 @@ class _Run:
     done: int = 0  # frames of the step that are done
     total: int = 1
     failure: Failure | None = None
+    fresh: bool = False  # nothing of it was done when this farm began it
     ended: bool = False
     away: float = 0.0  # the store is away: no look at it before this time
     dropped: bool = False  # what is being worked on is still taken in, and nothing comes after it
@@ -84,7 +86,8 @@ class Farm:
         self._pool, self._listener, self._watch = pool, listener, watch or Watch()
         self._health, self._pace, self._clock = health, pace, clock
         self._runs: list[_Run] = []
-        self._uncommitted: deque[tuple[Outcome, str]] = deque()
+        self._commits = Commits()
+        self._uncommitted: list[Outcome] = []
         self._devices: dict[str, str] = {}  # by attempt
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Ended]:
@@ -149,9 +152,11 @@ class Farm:
         for run in gone:
             self._runs.remove(run)
         if not gone:
-            for outcome in self._pool.poll(timeout):
-                self._take_in(outcome)
-            self._commit_again()
+            outcomes = self._pool.poll(timeout)
+            if outcomes:
+                # Their workers are free: they get the next units before what they have made is written down.
+                self._hand_out()
+            self._take_in([*self._uncommitted, *outcomes])
             self._tell()
         return [Ended(run.job, run.failure, run.seconds) for run in gone if not run.dropped]
 
@@ -168,7 +173,7 @@ class Farm:
                 self._listener.step(run.job, run.step, run.total, run.total, time.perf_counter() - run.step_began)
             try:
                 batch = next(run.story, None)
-                todo = [unit for unit in batch or () if run.job.ledger.done(unit) is None]
+                todo = self._todo(run, batch or ())
                 self._learn(run, batch or ())
             except Transient as error:
                 # From the beginning, since a story that raised is at its end; what is done is left out again.
@@ -187,6 +192,15 @@ class Farm:
             # The longest first: short ones at the end keep workers from waiting for each other.
             run.waiting.extend(sorted(todo, key=lambda unit: -self._weight(run, unit)))
             self._listener.step(run.job, run.step, run.done, run.total, 0.0)
+
+    def _todo(self, run: _Run, batch: tuple[Unit, ...]) -> list[Unit]:
+        """What the ledger doesn't have yet."""
+        if run.fresh:
+            return list(batch)
+        todo = self._commits.missing(run.job.ledger, batch)
+        # Nothing that comes after it can be there. Another farm may do the same meanwhile: one of two commits counts.
+        run.fresh = Unit(Step.INGEST) in todo
+        return todo
 
     @staticmethod
     def _learn(run: _Run, batch: Iterable[Unit]) -> None:
@@ -234,7 +248,8 @@ class Farm:
         unit, job = run.waiting[0], run.job
         if unit not in run.failures:  # an earlier farm may have tried
             try:
-                run.failures[unit] = list(job.ledger.failures(unit, job.since))
+                known = run.fresh and unit.step is not Step.INGEST
+                run.failures[unit] = [] if known else list(job.ledger.failures(unit, job.since))
             except Transient as error:
                 _LOG.warning("the store is away: %s", error)
                 run.away = self._clock() + AWAY
@@ -261,32 +276,30 @@ class Farm:
         self._watch.handed(job, order, seat)
         return True
 
-    def _take_in(self, outcome: Outcome) -> None:
-        attempt, unit = outcome.order.attempt, outcome.order.unit
-        device = self._devices.pop(attempt, "cpu")
-        run = next((run for run in self._runs if attempt in run.running), None)
-        if run is None:
-            return  # its job has failed or was stopped meanwhile: nothing is committed
-        if outcome.failure is None:
-            try:
-                if outcome.facts is not None:
-                    run.job.ledger.commit(unit, attempt, outcome.facts, outcome.seconds, outcome.worker)
-            except Transient:
-                self._uncommitted.append((outcome, device))  # the store is away: what was made isn't lost for that
-                self._devices[attempt] = device
-                return
-            except StoreError as error:
-                self._failed(run, outcome, failure_of(error))
-                return
-            del run.running[attempt]
+    def _take_in(self, outcomes: list[Outcome]) -> None:
+        """Commit what was made, note what failed."""
+        self._uncommitted = []
+        runs = {attempt: run for run in self._runs for attempt in run.running}
+        # Of a job that has failed or was stopped meanwhile, nothing is committed.
+        wanted = [(runs[each.order.attempt], each) for each in outcomes if each.order.attempt in runs]
+        made = [(run.job.ledger, each) for run, each in wanted if each.facts is not None]
+        errors = {
+            each.order.attempt: error
+            for (_, each), error in zip(made, self._commits.commit(made), strict=True)
+            if error is not None
+        }
+        for run, outcome in wanted:
+            error = errors.get(outcome.order.attempt)
+            if isinstance(error, Transient):
+                self._uncommitted.append(outcome)  # the store is away: what was made isn't lost for that
+                continue
+            device = self._devices.pop(outcome.order.attempt, "cpu")
+            failure = outcome.failure if error is None else failure_of(error)
+            if failure is not None:
+                self._failed(run, outcome, failure)
+                continue
+            del run.running[outcome.order.attempt]
             self._done(run, outcome, device)
-            return
-        self._failed(run, outcome, outcome.failure)
-
-    def _commit_again(self) -> None:
-        for _ in range(len(self._uncommitted)):
-            outcome, _ = self._uncommitted.popleft()
-            self._take_in(outcome)
 
     def _done(self, run: _Run, outcome: Outcome, device: str) -> None:
         unit = outcome.order.unit
