@@ -49,13 +49,16 @@ def choose(
     samples: Sequence[Sample],
     taken: Sequence[Seed],
     steady: bool = False,
+    bare: bool = False,
 ) -> Seed:
     """The seed of the identity for a person. `samples` show the person; `taken` are the seeds that the film already
     uses. Of a round of candidates, the one that is farthest from the person is taken; or, if `steady`, the first that
-    is far enough, which other samples of the same person rather lead to, too. The same arguments always give the same
-    seed. Raises NoIdentity."""
+    is far enough, which other samples of the same person rather lead to, too. `bare` says that glasses are painted
+    over, too; who wears none gets nobody then. The same arguments always give the same seed. Raises NoIdentity."""
     recogniser = _recogniser()
     looks = [_Look(s) for s in samples[:LOOKS]]
+    if not _wear(looks, bare) and bare:
+        raise NoIdentity(f"no identity for {person}", "without glasses it is the same", "the face is covered")
     others = torch.cat([torch.zeros(0, 128), *(_portrait(model, seed) for seed in taken)])
     known = torch.cat([model.portraits, others])
     limits = torch.cat([torch.full((len(model.portraits),), FROM_PORTRAIT), torch.full((len(others),), FROM_OTHERS)])
@@ -95,6 +98,7 @@ class _Look:
         self.mesh = torch.from_numpy(np.asarray(sample.mesh, np.float32))
         self.embedding = torch.from_numpy(np.asarray(sample.embedding, np.float32))
         self.image = image
+        self.worn: Tensor | None = None  # the glasses that stay on: see `glasses.Optician`
 
     def picture(self) -> Picture:
         """A fresh copy, in full colour resolution."""
@@ -104,6 +108,18 @@ class _Look:
         done = [(p * 255).round().clamp(0, 255).byte() for p in planes]
         layout = PixelLayout(self.image.shape[2], self.image.shape[1], 8, 0, 0, "bt709", True)
         return Picture(0, 0, (done[0], done[1], done[2]), layout)
+
+
+def _wear(looks: Sequence[_Look], bare: bool) -> bool:
+    """Whether the person wears glasses. They stay on in all looks, as in the film, if not `bare`."""
+    if not looks:
+        return False
+    device = torch.device("cpu")
+    optician = Optician({0: torch.stack([texture(k.picture(), k.mesh, GLASSES) for k in looks])}, device)
+    found = optician.masks([(k.picture(), 0, k.mesh) for k in looks])
+    for look, worn in zip(looks, found, strict=True):
+        look.worn = None if bare else worn
+    return any(worn is not None for worn in found)
 
 
 def _recogniser() -> Recogniser:
@@ -126,8 +142,8 @@ def _portraits(model: NobodyModel, seeds: Sequence[Seed], recogniser: Recogniser
 
 def _from_person(model: NobodyModel, seeds: Sequence[Seed], looks: Sequence[_Look], recogniser: Recogniser) -> Tensor:
     """(P,) the smallest distance between the person's looks and the same looks with the identity laid on, over the
-    threshold: of the whole face, or of brows and eyes alone, whichever is nearer. On the whole face glasses stay
-    on, as in the film."""
+    threshold: of the whole face, or of brows and eyes alone, whichever is nearer. On the whole face what
+    glasses they wear stay on."""
     if not looks:
         return torch.full((len(seeds),), np.inf)
     device = torch.device("cpu")
@@ -137,15 +153,11 @@ def _from_person(model: NobodyModel, seeds: Sequence[Seed], looks: Sequence[_Loo
     own_eyes = recogniser.embed(
         _eyes_alone(torch.cat([_aligned(k.picture(), k, recogniser) for k in looks[:EYE_LOOKS]]))
     )
-    optician = Optician({0: torch.stack([texture(k.picture(), k.mesh, GLASSES) for k in looks])}, device)
-    worn = optician.masks([(k.picture(), 0, k.mesh) for k in looks])
     nearest = torch.full((len(seeds),), np.inf)
     for number, identity in enumerate(model.identities(seeds, small=True)):
-        crops = torch.cat(
-            [_tried(replacer, k, rest, identity, recogniser, w) for k, w in zip(looks, worn, strict=True)]
-        )
+        crops = torch.cat([_tried(replacer, k, rest, identity, recogniser, k.worn) for k in looks])
         bare = crops[:EYE_LOOKS]
-        if any(w is not None for w in worn):  # the same glasses would hide how the eyes differ
+        if any(k.worn is not None for k in looks):  # the same glasses would hide how the eyes differ
             bare = torch.cat([_tried(replacer, k, rest, identity, recogniser, None) for k in looks[:EYE_LOOKS]])
         found = recogniser.embed(torch.cat([crops, _eyes_alone(bare)]))
         whole = torch.cdist(found[: len(crops)], person).amin() / WHOLE

@@ -115,7 +115,9 @@ class Painter:
         seen = _samples(linked, analysis)
         references = {track: reference(samples) for track, samples in seen.items()}
         self._lookout = Lookout({t: found for t, found in references.items() if found is not None}, device)
-        self._optician = Optician({track: looks(samples) for track, samples in seen.items()}, device)
+        bare = {p.id for p in linked.people if p.bare}
+        worn = {t.id: looks(seen[t.id]) for t in linked.tracks if t.person not in bare}
+        self._optician = Optician(worn, device)
         people = {p.id: p.identity for p in linked.people if p.identity is not None}
         wanted = sorted(
             {

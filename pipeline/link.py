@@ -24,7 +24,7 @@ from pipeline.track import Floats, Sample, Track, Treatment
 from pipeline.treat import treat
 
 Veil = Literal["nobody", "mosaic", "solid"]
-Choose = Callable[[NobodyModel, bytes, str, Sequence[Sample], Sequence[Seed], bool], Seed]
+Choose = Callable[[NobodyModel, bytes, str, Sequence[Sample], Sequence[Seed], bool, bool], Seed]
 _SAMPLES = 12  # of one person, for choosing an identity
 
 
@@ -35,6 +35,7 @@ class Person:
     id: int
     identity: Seed | None  # None: every face of this person is covered
     neutral: Floats | None  # (468, 3) the person's own shape at rest; None where it was never seen well
+    bare: bool = False  # glasses are painted over: with them on, every identity would still look like this person
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Linked:
                 arrays[f"person.{p.id}.neutral"] = p.neutral
             if p.identity is not None:
                 arrays[f"person.{p.id}.seed"] = np.frombuffer(p.identity.key, np.uint8)
-        head = {"tracks": [[t.id, t.person] for t in self.tracks], "people": [p.id for p in self.people]}
+        head = {"tracks": [[t.id, t.person] for t in self.tracks], "people": [[p.id, p.bare] for p in self.people]}
         with path.open("wb") as file:
             np.savez(file, allow_pickle=False, head=np.array(json.dumps(head)), **arrays)
 
@@ -64,15 +65,16 @@ class Linked:
         with np.load(path) as file:
             head = json.loads(str(file["head"]))
             tracks = tuple(Track(i, p, *(file[f"track.{i}.{k}"] for k in _ARRAYS)) for i, p in head["tracks"])
-            return Linked(tracks, tuple(_person(i, file) for i in head["people"]))
+            return Linked(tracks, tuple(_person(i, bare, file) for i, bare in head["people"]))
 
 
 _ARRAYS = ("frames", "boxes", "tracklet_of", "treatment")
 
 
-def _person(number: int, file: "np.lib.npyio.NpzFile") -> Person:
+def _person(number: int, bare: bool, file: "np.lib.npyio.NpzFile") -> Person:
     seed = file.get(f"person.{number}.seed")
-    return Person(number, None if seed is None else Seed(seed.tobytes()), file.get(f"person.{number}.neutral"))
+    identity = None if seed is None else Seed(seed.tobytes())
+    return Person(number, identity, file.get(f"person.{number}.neutral"), bare)
 
 
 def link(
@@ -87,7 +89,7 @@ def link(
 ) -> Linked:
     """Links the chunks of one job; `analyses` may come without meshes. `secret` seeds the identities; `steady` says
     that it is kept over several jobs and that a person shall look the same in all of them (see `keys`). A person for
-    whom `choose` finds nobody is covered."""
+    whom `choose` finds nobody even without glasses is covered."""
     if not analyses:
         return Linked((), ())
     first, last = min(a.start for a in analyses), max(a.stop for a in analyses)
@@ -145,17 +147,19 @@ def _people(
     for number in range(count):
         wanted = any((treatments[i] == Treatment.REPLACE).any() for i in members[number])
         neutral = _neutral([chains[i] for i in members[number]])
-        identity = None
-        if wanted:
-            if neutral is None:
-                neutral = mean_shape().numpy()  # only ever small: the meshes were posed from it
+        if wanted and neutral is None:
+            neutral = mean_shape().numpy()  # only ever small: the meshes were posed from it
+        person = Person(number, None, neutral)
+        for bare in (False, True) if wanted else ():  # with glasses on, or else painted over, or else covered
             try:
-                identity = choose(model, secret, keys[number], [s.whole() for s in samples[number]], taken, steady)
+                looks = [s.whole() for s in samples[number]]
+                person = Person(number, choose(model, secret, keys[number], looks, taken, steady, bare), neutral, bare)
+                break
             except NoIdentity:
-                identity = None
-        if identity is not None:
-            taken.append(identity)
-        people.append(Person(number, identity, neutral))
+                continue
+        if person.identity is not None:
+            taken.append(person.identity)
+        people.append(person)
     return people
 
 

@@ -60,7 +60,7 @@ class Seen:
     linked: Linked
 
 
-def by_key(model: object, secret: bytes, key: str, samples: object, taken: object, steady: bool = False) -> Seed:
+def by_key(model: object, secret: bytes, key: str, samples: object, taken: object, *_: bool) -> Seed:
     """A choice of identity that doesn't look at anyone."""
     return Seed.derive(secret, key)
 

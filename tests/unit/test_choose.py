@@ -1,5 +1,7 @@
 """Whom a face of nobody must be far from: the person it replaces, as a whole and by brows and eyes alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -70,3 +72,35 @@ def test_eyes_alone_show_no_other_part_of_a_face() -> None:
     assert torch.equal(alone[:, :, choose.EYE_ROWS], crops[:, :, choose.EYE_ROWS])
     assert alone[:, :, choose.EYE_ROWS.stop :].unique().tolist() == [0.5]
     assert alone[:, :, : choose.EYE_ROWS.start].unique().tolist() == [0.5]
+
+
+def with_glasses(sample: Sample) -> Sample:
+    """The same with thick black rims, drawn where the eyes are."""
+    crop, mesh = sample.crop.copy(), sample.mesh
+    y, x = np.mgrid[: crop.shape[1], : crop.shape[2]] + 0.5
+    unit = float(np.linalg.norm(mesh[263] - mesh[33]))
+    eyes = [mesh[pair, :2].mean(0) for pair in ([33, 133], [263, 362])]
+    for side, (cx, cy) in zip((-1, 1), eyes, strict=True):
+        far = np.hypot((x - cx - side * 0.02 * unit) / 0.27, (y - cy - 0.03 * unit) / 0.21) / unit
+        arm = (abs(y - cy) < 0.025 * unit) & (side * (x - cx) > 0.28 * unit) & (side * (x - cx) < 0.6 * unit)
+        crop[:, (abs(far - 1) < 0.12) | arm] = 20
+    level = (eyes[0][1] + eyes[1][1]) / 2
+    crop[:, (abs(y - level) < 0.025 * unit) & (abs(x - (eyes[0][0] + eyes[1][0]) / 2) < 0.1 * unit)] = 20
+    return replace(sample, crop=crop)
+
+
+def test_glasses_stay_on_or_are_painted_over(model: NobodyModel, sample: Sample) -> None:
+    (look,) = looks = [choose._Look(with_glasses(sample))]
+    assert choose._wear(looks, bare=False)
+    assert look.worn is not None
+    seeds = [Seed.derive(b"k", "a")]
+    on = choose._from_person(model, seeds, looks, Recogniser(CPU))
+    assert choose._wear(looks, bare=True), "there are some, ..."
+    assert look.worn is None, "... and they don't stay on"
+    assert not torch.equal(choose._from_person(model, seeds, looks, Recogniser(CPU)), on)
+
+
+def test_without_glasses_there_is_no_second_choice(model: NobodyModel, sample: Sample) -> None:
+    with pytest.raises(NoIdentity, match="the same"):
+        choose.choose(model, b"k", "a", [sample], [], bare=True)
+    choose.choose(model, b"k", "a", [with_glasses(sample)], [], bare=True)

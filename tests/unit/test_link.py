@@ -63,9 +63,7 @@ def chunk(number: int, start: int, stop: int, *tracklets: Tracklet, damaged: Seq
     return ChunkAnalysis(number, start, stop, SIZE, tracklets, np.array(damaged, np.int32), {})
 
 
-def choose(
-    model: object, secret: bytes, key: str, samples: Sequence[Sample], taken: Sequence[Seed], steady: bool = False
-) -> Seed:
+def choose(model: object, secret: bytes, key: str, samples: Sequence[Sample], taken: Sequence[Seed], *_: bool) -> Seed:
     return Seed.derive(secret, key)
 
 
@@ -156,6 +154,25 @@ def test_who_has_no_identity_is_covered() -> None:
 
     (track,) = run([chunk(0, 0, 40, tracklet(0, 0, 39, person(1)))], index(40), choose=nobody).tracks
     assert (track.treatment == Treatment.COVER_NO_IDENTITY).all()
+
+
+def test_who_has_no_identity_with_glasses_on_gets_one_without(tmp_path: Path) -> None:
+    asked = list[bool]()
+
+    def thick(model: object, secret: bytes, key: str, samples: object, taken: object, steady: bool, bare: bool) -> Seed:
+        asked.append(bare)
+        if not bare:
+            raise NoIdentity("all look alike behind such glasses")
+        return Seed.derive(secret, key)
+
+    linked = run([chunk(0, 0, 40, tracklet(0, 0, 39, person(1)))], index(40), choose=thick)
+    assert asked == [False, True]
+    assert (linked.tracks[0].treatment[:40] == Treatment.REPLACE).all()
+    (someone,) = linked.people
+    assert someone.bare
+    linked.save(tmp_path / "linked.npz")
+    assert Linked.load(tmp_path / "linked.npz").people[0].bare
+    assert not run([chunk(0, 0, 40, tracklet(0, 0, 39, person(1)))], index(40)).people[0].bare
 
 
 def test_who_was_only_ever_small_has_the_mean_shape_and_gets_a_face() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from facefilm import CPU, FRAMES, Seen, face_box, make, see, where
 
 from pipeline import identity
@@ -16,6 +17,7 @@ from pipeline.chunk import plan
 from pipeline.decode import read
 from pipeline.draw import Painter, plans
 from pipeline.encode import EncoderSettings
+from pipeline.glasses import Optician
 from pipeline.link import Linked
 from pipeline.reading import decoded, open_input, video_stream
 from pipeline.render import RenderCounts, render
@@ -227,3 +229,20 @@ def test_a_fading_cover_lies_over_the_replaced_face(seen: Seen, model: identity.
         rates.append(float((a - b).abs().mean()))
     assert rates[0] == 0
     assert rates[9] > 2 * rates[5] > 0
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_nobody_looks_for_glasses_that_are_painted_over(
+    bare: bool, seen: Seen, model: identity.NobodyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[set[int]]()
+
+    class Noting(Optician):
+        def __init__(self, samples: dict[int, torch.Tensor], device: torch.device) -> None:
+            asked.append(set(samples))
+            super().__init__(samples, device)
+
+    monkeypatch.setattr("pipeline.draw.Optician", Noting)
+    linked = replace(seen.linked, people=tuple(replace(p, bare=bare) for p in seen.linked.people))
+    Painter(seen.chunks[0], seen.analyses[0], linked, (), Replacer(model, CPU), "solid", CPU)
+    assert asked == [set() if bare else {0}]
