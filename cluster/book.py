@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -91,10 +91,20 @@ class Book:
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
+        self.seen: Callable[[str, Control], None] = lambda *_: None
+        """Told of every control record that is read or written here, so that an index needn't read it again."""
 
-    def submit(self, spec: JobSpec, card: Card, control: Control | None = None, secret: bytes | None = None) -> str:
-        """A new job. Its id; the controller learns of it by the notice, which comes last."""
-        ledger = Ledger.create(self.store, spec)
+    def submit(
+        self,
+        spec: JobSpec,
+        card: Card,
+        control: Control | None = None,
+        secret: bytes | None = None,
+        job_id: str | None = None,
+    ) -> str:
+        """A new job. Its id (`job_id` where that was settled before); the controller learns of it by the notice, which
+        comes last. Raises AlreadyThere when the id is taken."""
+        ledger = Ledger.create(self.store, spec, job_id)
         job = ledger.job_id
         ledger.give_secret(secret)
         self.store.create(layout.card(job), records.dumps(card))
@@ -118,7 +128,9 @@ class Book:
 
     def control(self, job: str) -> Control:
         """Raises NoSuchJob."""
-        return self._read(Control, layout.control(_known(job)), job)
+        control = self._read(Control, layout.control(_known(job)), job)
+        self.seen(job, control)
+        return control
 
     def _read(self, kind: type[Record], key: str, job: str) -> Record:
         try:
@@ -148,6 +160,7 @@ class Book:
             self.note(job, Entry(time.time(), who, _told(before, after, reason), after.state if move else None))
             if tell:
                 self.tell(job)
+            self.seen(job, after)
             return after
         raise Conflict(f"job {job} is being changed by others all the time; try again")
 

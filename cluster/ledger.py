@@ -50,9 +50,9 @@ class Ledger:
         self.store, self.job_id = store, job_id
 
     @classmethod
-    def create(cls, store: ObjectStore, spec: JobSpec) -> "Ledger":
-        """A new job in this store."""
-        ledger = cls(store, new_id())
+    def create(cls, store: ObjectStore, spec: JobSpec, job_id: str | None = None) -> "Ledger":
+        """A new job in this store. Raises AlreadyThere when it has one of this id."""
+        ledger = cls(store, job_id or new_id())
         store.create(layout.spec(ledger.job_id), records.dumps(spec))
         return ledger
 
@@ -131,6 +131,11 @@ class Ledger:
     def keep_log(self, unit: Unit, attempt: str, text: bytes) -> None:
         """Store what a try said: JSON lines."""
         self.store.create(layout.log(self.job_id, unit.step, unit.chunk, attempt), text)
+
+    def logs(self, unit: Unit) -> tuple[tuple[str, bytes], ...]:
+        """(id, JSON lines) of all tries at a unit that are through, oldest first."""
+        keys = self.store.keys(layout.logs(self.job_id, unit.step, unit.chunk))
+        return tuple((key.rpartition("/")[2].removesuffix(".jsonl"), self.store.read(key)) for key in keys)
 
     def give_secret(self, value: bytes | None = None) -> None:
         """Settle what the job's seeds are drawn from: `value`, or random bytes. Once; a second call changes nothing."""

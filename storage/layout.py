@@ -19,6 +19,12 @@ farm/controller.json                            compare-and-swap: which controll
 farm/status.json                                how the farm is
 farm/unblock/{worker}                           this worker gets another chance
 farm/drain/{worker}                             this worker shall get no more orders
+farm/users/{name}.json                          compare-and-swap: who may do what
+farm/tokens/{id}.json                           compare-and-swap: hash of a token, whose it is, until when
+farm/requests/{hash}.json                       compare-and-swap: which job a request with this key has made
+farm/outbox/{event}.json                        create-once: a webhook that isn't delivered yet
+incoming/{id}/info.json                         create-once: an upload that isn't complete, or isn't a job yet
+incoming/{id}/parts/{start}-{length}            its bytes
 """
 
 import re
@@ -116,6 +122,46 @@ def drain(worker: str) -> str:
     return f"farm/drain/{safe(worker)}"
 
 
+def user(name: str) -> str:
+    """Who somebody is, and what they may do."""
+    return f"farm/users/{name}.json"
+
+
+def token(token_id: str) -> str:
+    """By which somebody is known."""
+    return f"farm/tokens/{token_id}.json"
+
+
+def request(digest: str) -> str:
+    """Which job a request with an idempotency key has made."""
+    return f"farm/requests/{digest}.json"
+
+
+def waiting_event(event_id: str) -> str:
+    """A webhook that isn't delivered yet."""
+    return f"farm/outbox/{event_id}.json"
+
+
+def incoming(upload_id: str) -> str:
+    """The folder of an upload that isn't complete."""
+    return f"incoming/{upload_id}"
+
+
+def incoming_facts(upload_id: str) -> str:
+    """Whose it is, its name and its length."""
+    return f"incoming/{upload_id}/info.json"
+
+
+def incoming_parts(upload_id: str) -> str:
+    """The folder of what has come of it."""
+    return f"incoming/{upload_id}/parts"
+
+
+def incoming_part(upload_id: str, start: int, length: int) -> str:
+    """Some of its bytes."""
+    return f"incoming/{upload_id}/parts/{start:016d}-{length}"
+
+
 def unit(job_id: str, step: str, chunk: int | None) -> str:
     """The folder of one step of one chunk, or of a step that sees the whole film (`chunk` None)."""
     where = "film" if chunk is None else f"chunks/{chunk:06d}"
@@ -147,6 +193,11 @@ def failure(job_id: str, step: str, chunk: int | None, attempt_id: str) -> str:
     return f"{failures(job_id, step, chunk)}/{attempt_id}.json"
 
 
+def logs(job_id: str, step: str, chunk: int | None) -> str:
+    """The folder of what tries at a unit said."""
+    return f"{unit(job_id, step, chunk)}/log"
+
+
 def log(job_id: str, step: str, chunk: int | None, attempt_id: str) -> str:
     """What one try said."""
-    return f"{unit(job_id, step, chunk)}/log/{attempt_id}.jsonl"
+    return f"{logs(job_id, step, chunk)}/{attempt_id}.jsonl"
