@@ -1,4 +1,4 @@
-"""The farm: from jobs to finished films. The whole story of a job is `_story`; the rest hands out its units.
+"""The farm: from jobs to finished films. The story of a job is the steps in their order; the rest hands out its units.
 
 The farm keeps no state that matters. What is done stands in each job's ledger; a farm that is killed and started again
 goes on where the ledger says. It is the only one that commits: a worker tells what it has made, and unless it was given
@@ -17,7 +17,7 @@ from cluster.job import PER_CHUNK, Failure, IndexFacts, Plan, SourceFacts, Step,
 from cluster.ledger import Ledger, Unit
 from cluster.pace import Pace
 from cluster.roles import Ended, Job, Listener, Pool, Watch
-from cluster.schedule import Claim, choose, turns
+from cluster.schedule import Claim, Seat, choose, turns
 from cluster.trouble import over, pause_before_retry, treatment
 from cluster.workers import Order, Outcome, failure_of
 from storage.objects import StoreError, Transient
@@ -36,7 +36,7 @@ class _Run:
     """A job while the farm works on it."""
 
     job: Job
-    story: Iterator[tuple[Unit, ...]]
+    left: deque[Step] = field(default_factory=lambda: deque(Step))  # steps that it hasn't come to
     waiting: deque[Unit] = field(default_factory=deque)
     later: list[tuple[float, Unit]] = field(default_factory=list)  # units that failed, and when they go again
     running: dict[str, Unit] = field(default_factory=dict)
@@ -56,18 +56,13 @@ class _Run:
     dropped: bool = False  # what is being worked on is still taken in, and nothing comes after it
 
 
-def _story(ledger: Ledger) -> Iterator[tuple[Unit, ...]]:
-    """What a job goes through. Each batch is handed out when the one before is done."""
-    yield (Unit(Step.INGEST),)
-    yield (Unit(Step.INDEX),)
-    yield (Unit(Step.PLAN),)
-    chunks = ledger.chunks()
-    yield tuple(Unit(Step.ANALYSE, chunk.index) for chunk in chunks)
-    yield (Unit(Step.LINK),)
-    yield tuple(Unit(Step.RENDER, chunk.index) for chunk in chunks)
-    yield (Unit(Step.STITCH),)
-    if ledger.spec().publish is not None:
-        yield (Unit(Step.PUBLISH),)
+def _batch(ledger: Ledger, step: Step) -> tuple[Unit, ...]:
+    """The units of a step; each step is handed out when the one before is done. Empty: this job has no such step."""
+    if step in PER_CHUNK:
+        return tuple(Unit(step, chunk.index) for chunk in ledger.chunks())
+    if step is Step.PUBLISH and ledger.spec().publish is None:
+        return ()
+    return (Unit(step),)
 
 
 class Farm:
@@ -89,6 +84,7 @@ class Farm:
         self._commits = Commits()
         self._uncommitted: list[Outcome] = []
         self._devices: dict[str, str] = {}  # by attempt
+        self._full = False  # whether some unit waits for a worker that is busy
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Ended]:
         """Work until every job is done or has failed; each is handed out as it ends. One's failure doesn't stop the
@@ -109,8 +105,9 @@ class Farm:
         return tuple(run.job for run in self._runs)
 
     def idle(self) -> bool:
-        """Whether no unit waits for a worker: there is room for another job."""
-        return not any(run.waiting for run in self._runs)
+        """Whether there is room for another job: no unit waits for a busy worker. One that waits since its job has as
+        many as it may have, or since no worker that is there may take it, holds up nobody else."""
+        return not (self._full and any(run.waiting for run in self._runs))
 
     def demand(self) -> int:
         """How many units are out or wait for a worker."""
@@ -118,11 +115,19 @@ class Farm:
 
     def starting(self) -> int:
         """How many jobs haven't got their chunks yet: more of them would only wait for each other's disks."""
-        return sum(run.plan is None for run in self._runs)
+        return sum(run.plan is None and not run.later for run in self._runs)
+
+    def holds(self, job_id: str) -> bool:
+        """Whether it is among `jobs`."""
+        return any(run.job.ledger.job_id == job_id for run in self._runs)
+
+    def works_on(self, job_id: str) -> bool:
+        """Whether more of it will be handed out: it is among `jobs` and wasn't dropped."""
+        return any(run.job.ledger.job_id == job_id and not run.dropped for run in self._runs)
 
     def add(self, job: Job) -> None:
         """Begin a job, or go on with it."""
-        self._runs.append(_Run(job, _story(job.ledger)))
+        self._runs.append(_Run(job))
 
     def change(self, job: Job) -> None:
         """The same job with another priority, limit or deadline."""
@@ -137,8 +142,9 @@ class Farm:
             run.waiting.clear()
             run.later.clear()
             if stop:
-                for attempt in list(run.running):
+                for attempt in run.running:
                     self._pool.stop(attempt)
+                    self._devices.pop(attempt, None)
             if stop or not run.running:
                 self._runs.remove(run)
             run.dropped = True
@@ -167,25 +173,28 @@ class Farm:
             return
         run.waiting.extend(unit for due, unit in run.later if due <= now)
         run.later = [(due, unit) for due, unit in run.later if due > now]
-        while not (run.failure or run.ended or run.waiting or run.later or run.running):
+        while not (run.failure or run.ended or run.dropped or run.waiting or run.later or run.running):
             if run.step is not None:
                 run.seconds[run.step] = run.seconds.get(run.step, 0.0) + time.perf_counter() - run.step_began
                 self._listener.step(run.job, run.step, run.total, run.total, time.perf_counter() - run.step_began)
+                run.step = None
+            if not run.left:
+                run.ended = True
+                return
             try:
-                batch = next(run.story, None)
-                todo = self._todo(run, batch or ())
-                self._learn(run, batch or ())
+                self._learn(run, run.left[0])
+                batch = _batch(run.job.ledger, run.left[0])
+                todo = self._todo(run, batch)
             except Transient as error:
-                # From the beginning, since a story that raised is at its end; what is done is left out again.
                 _LOG.warning("the store is away: %s", error)
-                run.story, run.step, run.away = _story(run.job.ledger), None, now + AWAY
+                run.away = now + AWAY
                 return
             except Exception as error:  # noqa: BLE001  a ledger that can't be read ends its job, not the farm
                 run.failure = failure_of(error)
                 return
-            if batch is None or run.dropped:
-                run.ended = True
-                return
+            run.left.popleft()
+            if not batch:
+                continue
             run.step, run.step_began = batch[0].step, time.perf_counter()
             run.total = max(1, sum(self._weight(run, unit) for unit in batch))
             run.done = run.total - sum(self._weight(run, unit) for unit in todo)
@@ -203,9 +212,8 @@ class Farm:
         return todo
 
     @staticmethod
-    def _learn(run: _Run, batch: Iterable[Unit]) -> None:
-        """Read what the batch's weights and chunks follow from."""
-        step = next((unit.step for unit in batch), None)
+    def _learn(run: _Run, step: Step) -> None:
+        """Read what the step's weights and chunks follow from."""
         if step is Step.INGEST:
             run.device = run.job.ledger.spec().device
         if step is Step.PLAN:
@@ -227,10 +235,11 @@ class Farm:
         """Free workers get the next units, in the order of `turns`."""
         now = self._clock()
         stuck = set[str]()  # jobs for which no seat is free
+        self._full = False
+        owners = Counter[str]()
+        for run in self._runs:
+            owners[run.job.owner] += len(run.running)
         while True:
-            owners = Counter[str]()
-            for run in self._runs:
-                owners[run.job.owner] += len(run.running)
             ready = {run.job.ledger.job_id: run for run in self._runs if run.waiting and run.away <= now}
             claims = [
                 Claim(name, run.job.owner, run.job.priority, len(run.running), run.job.limit, run.job.deadline)
@@ -240,31 +249,50 @@ class Farm:
             best = next(iter(turns(claims, owners)), None)
             if best is None:
                 return
-            if not self._hand(ready[best.job]):
+            if self._hand(ready[best.job]):
+                owners[best.owner] += 1
+            else:
                 stuck.add(best.job)
 
     def _hand(self, run: _Run) -> bool:
-        """Give the first unit of a job to a worker, if one is free."""
-        unit, job = run.waiting[0], run.job
-        if unit not in run.failures:  # an earlier farm may have tried
+        """Give a unit of a job to a worker, if one is free: the first, unless workers that it has failed on are the
+        only free ones."""
+        seats = self._pool.seats(run.waiting[0])
+        blocked = self._health.blocked() if self._health else frozenset[str]()
+        if not any(seat.free and seat.name not in blocked for seat in seats):
+            self._full = True
+            return False
+        for place, unit in enumerate(run.waiting):
             try:
-                known = run.fresh and unit.step is not Step.INGEST
-                run.failures[unit] = [] if known else list(job.ledger.failures(unit, job.since))
+                failures = self._failures(run, unit)
             except Transient as error:
                 _LOG.warning("the store is away: %s", error)
                 run.away = self._clock() + AWAY
                 return False
-        failures = run.failures[unit]
-        seat = choose(
-            self._pool.seats(unit),
-            unit.step,
-            run.device,
-            self._health.blocked() if self._health else frozenset(),
-            frozenset(f.worker for f in failures if treatment(f).blames_worker),
-        )
-        if seat is None:
-            return False
-        run.waiting.popleft()
+            if run.failure is not None:
+                return False
+            blamed = frozenset(f.worker for f in failures if treatment(f).blames_worker)
+            seat = choose(seats, unit.step, run.device, blocked, blamed)
+            if seat is not None:
+                del run.waiting[place]
+                self._order(run, unit, seat, failures)
+                return True
+            if not blamed:
+                break  # what no worker has failed is refused by none: the rest of them would find no other
+        return False
+
+    def _failures(self, run: _Run, unit: Unit) -> list[Failure]:
+        """How often it has failed, also when an earlier farm tried. One that was given up then is given up now."""
+        if unit not in run.failures:
+            known = run.fresh and unit.step is not Step.INGEST
+            failures = [] if known else list(run.job.ledger.failures(unit, run.job.since))
+            run.failures[unit] = failures
+            if failures and over(failures, self._pool.size):
+                run.failure = failures[-1]
+        return run.failures[unit]
+
+    def _order(self, run: _Run, unit: Unit, seat: Seat, failures: list[Failure]) -> None:
+        job = run.job
         frames = self._pace.chunk_frames(run.megapixels) if self._pace and unit.step is Step.PLAN else None
         lean = sum(treatment(f).lean for f in failures)
         order = Order(
@@ -274,7 +302,6 @@ class Farm:
         self._devices[order.attempt] = seat.device
         self._pool.submit(order, seat)
         self._watch.handed(job, order, seat)
-        return True
 
     def _take_in(self, outcomes: list[Outcome]) -> None:
         """Commit what was made, note what failed."""
