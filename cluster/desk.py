@@ -36,6 +36,8 @@ class Wish:
     deadline: float | None = None
     after: tuple[str, ...] = ()
     key_fingerprint: str | None = None
+    team: str = ""
+    name: str = ""  # of the film; "": as its place says
 
 
 class Desk:
@@ -44,10 +46,13 @@ class Desk:
     def __init__(self, book: Book, place: str) -> None:
         self.book, self.place = book, place.rstrip("/")
 
-    def submit(self, source: str, wish: Wish, key: bytes | None = None, several: bool = False) -> str:
+    def submit(
+        self, source: str, wish: Wish, key: bytes | None = None, several: bool = False, job_id: str | None = None
+    ) -> str:
         """A film as a new job; its id. `source`: a path or "s3://bucket/key"; `key`: of a project. `several`: it is one
-        of many, so `wish.to` is a folder. Raises UsageError, NotAVideo, StoreError."""
-        name = PurePosixPath(source).name
+        of many, so `wish.to` is a folder. `job_id`: where that was settled before. Raises UsageError, NotAVideo,
+        StoreError."""
+        name = _name(source, wish)
         out, target = self._target(source, wish, several)
         found = self._source(source)
         suffix = Path(PurePosixPath(target or out).name)
@@ -67,11 +72,11 @@ class Desk:
             self.book.card(other)
         now = time.time()
         control = Control(JobState.QUEUED, "", now, wish.priority, wish.limit, wish.deadline)
-        return self.book.submit(spec, Card(name, wish.owner, now, wish.after), control, key)
+        return self.book.submit(spec, Card(name, wish.owner, now, wish.after, wish.team), control, key, job_id)
 
     def _target(self, source: str, wish: Wish, several: bool) -> tuple[str, str]:
         """(the film's name, its place). Raises UsageError when something is there already."""
-        name = PurePosixPath(source).name
+        name = _name(source, wish)
         out = str(PurePosixPath(name).with_suffix(output_suffix(Path(name)))) if name else ""
         if not wish.to:
             return out, ""
@@ -134,6 +139,10 @@ class Desk:
             self.book.control(text)
             found.append(text)
         return tuple(found)
+
+
+def _name(source: str, wish: Wish) -> str:
+    return PurePosixPath(wish.name or source).name
 
 
 def _exists(place: str) -> bool:
