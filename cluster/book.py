@@ -152,8 +152,7 @@ class Book:
             after = _changed(before, move, reason, fields)
             try:
                 if move is Move.RETRY:
-                    with contextlib.suppress(AlreadyThere):
-                        self.store.create(layout.queued(job), b"")
+                    self._ready(job)
                 self.store.replace(layout.control(job), records.dumps(after), etag)
             except Conflict:
                 continue
@@ -163,6 +162,16 @@ class Book:
             self.seen(job, after)
             return after
         raise Conflict(f"job {job} is being changed by others all the time; try again")
+
+    def _ready(self, job: str) -> None:
+        """Let a job that is over be gone on with, from its beginning when its work was deleted. Raises NotNow."""
+        ledger = Ledger(self.store, job)
+        if not ledger.has_secret():
+            if ledger.spec().key_fingerprint is not None:
+                raise NotNow(f"the project key of job {job} was deleted with its work; submit the film again")
+            ledger.give_secret()
+        self.mark(layout.queued(job))
+        self.store.delete(layout.kept(job))
 
     def tell(self, job: str) -> None:
         """Let the controller look at this job."""
@@ -213,16 +222,34 @@ class Book:
         except NoSuchObject:
             return None
 
-    def unqueue(self, job: str) -> None:
-        """The job is over."""
+    def unqueue(self, job: str, keep: bool = False) -> None:
+        """The job is over. `keep`: its work stays for a retry, and `kept_jobs` names it."""
+        if keep:
+            self.mark(layout.kept(job))
         self.store.delete(layout.queued(job))
+
+    def kept_jobs(self) -> Iterator[str]:
+        """Ids of the failed jobs whose work is kept."""
+        for key in self.store.keys("kept"):
+            yield key.rpartition("/")[2]
+
+    def unkeep(self, job: str) -> None:
+        """Its work is deleted."""
+        self.store.delete(layout.kept(job))
 
     def erase(self, job: str) -> int:
         """Delete all of a job that is over, its film and its history too. Raises NoSuchJob, NotNow. Returns how many
         objects went."""
         if self.control(job).state not in OVER:
             raise NotNow(f"job {job} is {self.control(job).state}; cancel it first")
-        return self.store.erase(layout.outputs(job)) + self.store.erase(layout.job(job))
+        count = self.erase_upload(Ledger(self.store, job))
+        self.unkeep(job)
+        return count + self.store.erase(layout.outputs(job)) + self.store.erase(layout.job(job))
+
+    def erase_upload(self, ledger: Ledger) -> int:
+        """Delete the source, if it was brought into this store for this job alone. Returns how many objects went."""
+        folder = layout.upload_of(ledger.spec().source.place)
+        return self.store.erase(folder) if folder else 0
 
 
 def _known(job: str) -> str:

@@ -118,6 +118,20 @@ class Controller:
     def _scan(self) -> None:
         for job in self._book.open_jobs():
             self._look_at(job)
+        for job in self._book.kept_jobs():
+            with contextlib.suppress(NoSuchJob):
+                self._forget_failed(job)
+
+    def _forget_failed(self, job: str) -> None:
+        control = self._book.control(job)
+        if control.state is JobState.FAILED:
+            if time.time() - control.since < KEEP_FAILED:
+                return
+            ledger = Ledger(self._book.store, job)
+            ledger.erase_all_work()
+            self._book.erase_upload(ledger)
+            _LOG.info("the work of job %s is deleted, which failed long ago", job, extra={"job": job})
+        self._book.unkeep(job)
 
     def _read_notices(self) -> None:
         for job, keys in self._book.notices().items():
@@ -155,7 +169,7 @@ class Controller:
         self.tickets.pop(job, None)
         if control.state is JobState.CANCELLED:
             self._close(job, control, JobState.CANCELLED, control.reason)
-        self._book.unqueue(job)
+        self._book.unqueue(job, keep=control.state is JobState.FAILED)
 
     def _release(self) -> None:
         """Let jobs go for which all that they wait for is done."""
@@ -244,30 +258,24 @@ class Controller:
             return  # it is still among the tickets as running: the farm goes through it again, and finds all done
         if moved is not None:
             self.tickets.pop(job, None)
-            self._book.unqueue(job)
-
-    def _erase_upload(self, ledger: Ledger) -> int:
-        """The source, if it was brought into the store for this job alone."""
-        place = ledger.spec().source.place
-        start = f"{self._place.rstrip('/')}/uploads/"
-        if not place.startswith(start):
-            return 0
-        return self._book.store.erase(f"uploads/{place.removeprefix(start).partition('/')[0]}")
+            self._book.unqueue(job, keep=state is JobState.FAILED)
 
     def _close(
         self, job: str, control: Control, state: JobState, reason: str, failure: Failure | None = None
     ) -> JobResult:
         """Write the result. What shows faces is deleted, but for a failed job, which may be retried."""
         ledger = Ledger(self._book.store, job)
-        erased = None
+        result = _result(ledger, state, reason)
         if state is not JobState.FAILED:
-            erased = ledger.erase_work() + self._erase_upload(ledger)
-        return self._book.close(job, control.round, _result(ledger, state, reason, erased))
+            done = state is JobState.DONE  # nobody goes on with what a cancelled job has reached
+            erased = ledger.erase_work() if done else ledger.erase_all_work()
+            result = dataclasses.replace(result, erased=erased + self._book.erase_upload(ledger))
+        return self._book.close(job, control.round, result)
 
 
-def _result(ledger: Ledger, state: JobState, reason: str, erased: int | None) -> JobResult:
+def _result(ledger: Ledger, state: JobState, reason: str) -> JobResult:
     """What is known of it at its end."""
-    result = JobResult(state, reason, time.time(), erased=erased)
+    result = JobResult(state, reason, time.time())
     seconds = 0.0
     for unit in ledger.units():
         done = ledger.done(unit)

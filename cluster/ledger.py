@@ -142,6 +142,14 @@ class Ledger:
         with contextlib.suppress(AlreadyThere):
             self.store.create(layout.secret(self.job_id), value or secrets.token_bytes(SECRET_BYTES))
 
+    def has_secret(self) -> bool:
+        """Whether it has what it can be gone on with."""
+        try:
+            self.store.stat(layout.secret(self.job_id))
+        except NoSuchObject:
+            return False
+        return True
+
     def secret(self) -> bytes:
         """What the job's seeds are drawn from. Raises StoreError: with another one, other faces would come."""
         try:
@@ -156,11 +164,18 @@ class Ledger:
         """Delete what shows or measures faces: what the tries wrote, and the secret. The records of what was done stay.
         Returns how many objects went."""
         count = sum(self.store.erase(layout.tries(self.job_id, unit.step, unit.chunk)) for unit in self.units())
+        return count + self._erase_secret()
+
+    def erase_all_work(self) -> int:
+        """The same, and the records of what was done: whoever goes on with the job begins anew."""
+        return sum(self.store.erase(folder) for folder in layout.work(self.job_id)) + self._erase_secret()
+
+    def _erase_secret(self) -> int:
         with contextlib.suppress(NoSuchObject):
             self.store.stat(layout.secret(self.job_id))
             self.store.delete(layout.secret(self.job_id))
-            count += 1
-        return count
+            return 1
+        return 0
 
     def units(self) -> tuple[Unit, ...]:
         """Every unit that may have been begun: those of the film, and once it is planned, of each chunk."""

@@ -14,6 +14,7 @@ jobs/{job}/results/{round}.json                 create-once: how a round of the 
 uploads/{id}/{name}                             films that were brought here; deleted when their job is over
 outputs/{job}/{name}                            finished films whose target is the store itself
 queue/{job}                                     there while the job isn't over
+kept/{job}                                      there while the work of a failed job is kept for a retry
 notices/{id}-{job}                              this job is new or its control has changed: look
 farm/controller.json                            compare-and-swap: which controller leads
 farm/status.json                                how the farm is
@@ -92,9 +93,20 @@ def upload(upload_id: str, name: str) -> str:
     return f"uploads/{upload_id}/{safe(name)}"
 
 
+def upload_of(place: str) -> str:
+    """The folder of the upload that a place ends with; "" where it is none."""
+    found = re.search(r"/(uploads/[0-9A-HJKMNP-TV-Z]{26})/[^/]+$", place)
+    return found[1] if found else ""
+
+
 def queued(job_id: str) -> str:
     """There while the job isn't over."""
     return f"queue/{job_id}"
+
+
+def kept(job_id: str) -> str:
+    """There while the work of a failed job is kept for a retry."""
+    return f"kept/{job_id}"
 
 
 def notice(notice_id: str, job_id: str) -> str:
@@ -160,6 +172,11 @@ def incoming_parts(upload_id: str) -> str:
 def incoming_part(upload_id: str, start: int, length: int) -> str:
     """Some of its bytes."""
     return f"incoming/{upload_id}/parts/{start:016d}-{length}"
+
+
+def work(job_id: str) -> tuple[str, str]:
+    """The folders of all that was done, the records of it too."""
+    return f"jobs/{job_id}/chunks", f"jobs/{job_id}/film"
 
 
 def unit(job_id: str, step: str, chunk: int | None) -> str:
