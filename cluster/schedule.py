@@ -1,5 +1,6 @@
-"""Whose turn it is, and on which worker: pure functions of what is known now."""
+"""Whose turn it is, and on which worker: by what is known now, and nothing else."""
 
+import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -22,11 +23,64 @@ def turns(claims: Iterable[Claim], running: Mapping[str, int]) -> list[Claim]:
     """The claims that may get a worker, the best first: by priority; among equals the owner who has the fewest orders
     out (`running` by owner, of all jobs), then the nearest deadline, then the oldest job."""
     open_to = [claim for claim in claims if claim.limit is None or claim.running < claim.limit]
-    far = float("inf")
-    return sorted(
-        open_to,
-        key=lambda c: (-c.priority, running.get(c.owner, 0), far if c.deadline is None else c.deadline, c.job),
-    )
+    return sorted(open_to, key=lambda c: (-c.priority, running.get(c.owner, 0), *_place(c)))
+
+
+def _place(claim: Claim) -> tuple[float, str]:
+    """Where it stands among those of its owner and priority."""
+    return float("inf") if claim.deadline is None else claim.deadline, claim.job
+
+
+class Line:
+    """Many jobs that wait. The first by the order of `turns` is found without looking at all of them: as many steps as
+    there are owners, whatever the number of jobs. Limits aren't looked at."""
+
+    def __init__(self) -> None:
+        self._claims: dict[str, Claim] = {}
+        # By priority and owner. What was taken out or has changed stays in the heaps until it comes up.
+        self._heaps: dict[int, dict[str, list[tuple[float, str]]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._claims)
+
+    def __contains__(self, job: str) -> bool:
+        return job in self._claims
+
+    def put(self, claim: Claim) -> None:
+        """Let it wait; one of the same job that waits already is replaced."""
+        if self._claims.get(claim.job) != claim:
+            self._claims[claim.job] = claim
+            heapq.heappush(self._heaps.setdefault(claim.priority, {}).setdefault(claim.owner, []), _place(claim))
+
+    def remove(self, job: str) -> None:
+        """It doesn't wait any more, if it did."""
+        self._claims.pop(job, None)
+
+    def clear(self) -> None:
+        """Nobody waits."""
+        self._claims.clear()
+        self._heaps.clear()
+
+    def first(self, running: Mapping[str, int]) -> Claim | None:
+        """Whose turn it is; `running` by owner, as for `turns`. It stays in the line."""
+        for priority in sorted(self._heaps, reverse=True):
+            owners = self._heaps[priority]
+            for owner in [owner for owner, heap in owners.items() if not self._settled(priority, owner, heap)]:
+                del owners[owner]
+            if owners:
+                best = min(owners, key=lambda owner: (running.get(owner, 0), owners[owner][0]))
+                return self._claims[owners[best][0][1]]
+            del self._heaps[priority]
+        return None
+
+    def _settled(self, priority: int, owner: str, heap: list[tuple[float, str]]) -> bool:
+        """Take off the top what isn't true any more. False when nothing is left."""
+        while heap:
+            claim = self._claims.get(heap[0][1])
+            if claim is not None and (claim.priority, claim.owner, _place(claim)) == (priority, owner, heap[0]):
+                return True
+            heapq.heappop(heap)
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,6 @@ REFUSING = frozenset(
 """Causes that another try can't mend: the source, the place of the output, the model's file, a face that the leak
 gate still sees (rendering again gives the same pixels)."""
 
-BROKEN = frozenset({"OutOfMemoryError", "AcceleratorError"})
-"""Causes after which a process can't be trusted with its device: memory stays taken, or every later call fails."""
-
 
 class Trouble(StrEnum):
     """The classes of failures."""
@@ -91,11 +88,13 @@ def treatment(failure: Failure) -> Treatment:
 def over(failures: Sequence[Failure], workers: int) -> bool:
     """Whether a unit that failed so often, the last time just now, is given up. `workers`: how many there are."""
     last = kind_of(failures[-1])
-    same = [f for f in failures if kind_of(f) is last]
     limit = TREATMENTS[last].tries
+    same = [f for f in failures if kind_of(f) is last]
     if len(same) < limit:
-        # Each class alone may be below its limit; all that blame something together may not go on for ever.
-        return len(failures) >= 2 * max(limit, TRIES) and last is not Trouble.LOST
+        # Each class alone may be below its limit; together they may not go on for ever. What comes from outside, a
+        # machine or a store that went away, doesn't count: that may happen often, and says nothing about the unit.
+        inside = sum(treatment(f).tries <= TRIES for f in failures)
+        return limit <= TRIES and inside >= 2 * TRIES
     different = len({f.worker for f in same})
     return not TREATMENTS[last].blames_worker or different >= min(limit, workers) or len(same) >= 2 * limit
 
