@@ -1,0 +1,184 @@
+"""`veilfarm serve` as its users run it, on a Ray of its own: a folder and a real S3 server as stores."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from filmgen import Film, make
+from rgw import Gateway, gateway
+from serving import FarmStore, times, until
+
+from cluster import report
+from cluster.states import JobState
+from storage.address import open_store
+from storage.cache import Cache
+from storage.s3 import S3Store
+
+LONG = Film(frames=1800, gop=25, sound=1)  # six chunks or more
+SHORT = Film(frames=60, gop=10, sound=1, pattern="vfr")
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("films")
+    make(SHORT, folder / "short.mp4")
+    make(LONG, folder / "long.mp4")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with gateway(tmp_path_factory.mktemp("rgw")) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VEILFARM_S3_ENDPOINT", f"http://{server.settings.endpoint}")
+        patch.setenv("VEILFARM_S3_ACCESS_KEY", server.access)
+        patch.setenv("VEILFARM_S3_SECRET_KEY", server.secret)
+        patch.setenv("VEILFARM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield server
+
+
+@pytest.fixture
+def bucket(ceph: Gateway, tmp_path: Path) -> FarmStore:
+    """A farm in a new bucket."""
+    name = f"b{time.monotonic_ns()}"
+    S3Store(ceph.settings, name, "", Cache(tmp_path / "cache", 0)).bucket.client.make_bucket(name)
+    return FarmStore(f"s3://{name}/farm", tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> FarmStore:
+    """A farm in a new folder."""
+    return FarmStore(str(tmp_path / "store"), tmp_path)
+
+
+def nothing_is_left(farm: FarmStore, job: str) -> None:
+    """No pictures, no measures of faces, no secret: records and logs only."""
+    left = [key for key in farm.objects(f"jobs/{job}") if not key.endswith((".json", ".jsonl"))]
+    assert left == []
+    assert not any("/try/" in key for key in farm.objects())
+    assert farm.objects("uploads") == []
+    assert farm.objects("queue") == []
+    assert farm.objects("notices") == []
+
+
+def test_films_of_a_folder(folder: FarmStore, films: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with folder.serve() as serving:
+        ran = folder.command("submit", films / "short.mp4", "--to", f"{out}/", "--veil", "mosaic", "--wait")
+        assert ran.code == 0, ran.err + serving.said()
+        job = ran.out.split()[0]
+        assert times(out / "short.mp4") == times(films / "short.mp4") == SHORT.times()
+        found = report.read(out / "short.mp4.report.json")
+        assert found is not None
+        assert (found["frames"]["out"], found["pts_equal"], found["audio_equal"]) == (SHORT.frames, True, True)
+        nothing_is_left(folder, job)
+        assert job in folder.command("jobs", "--json").out
+        assert "worker-2" in folder.command("workers").out
+        controls(folder, films, out)
+        assert serving.end() == 0, serving.said()
+        assert serving.alive() == []
+    assert folder.objects("farm") == ["farm/status.json"]  # another controller may lead at once
+
+
+def controls(farm: FarmStore, films: Path, out: Path) -> None:
+    """Pause, resume, priority, cancel and retry, while jobs are being worked on."""
+    first, second = (farm.submit(films / "long.mp4", f"{out}/{n}.mp4") for n in (1, 2))
+    until(lambda: farm.chunks_done(first))
+    assert farm.command("pause", first).code == 0
+    farm.reached(second, JobState.RUNNING)
+    until(lambda: farm.chunks_done(second))  # what was out of the first is through by now, or nearly
+    paused = farm.committed(first)
+    assert farm.state(first) is JobState.PAUSED
+    hurried = farm.submit(films / "short.mp4", f"{out}/hurried.mp4")
+    assert farm.command("priority", "9", hurried[-8:]).code == 0
+    farm.reached(hurried, JobState.DONE)
+    assert farm.state(second) is JobState.RUNNING  # it has waited, though it was there before
+    assert farm.command("cancel", second).code == 0
+    until(lambda: farm.objects("queue") == [f"queue/{first}"])
+    assert farm.command("resume", second).code == 2
+    assert farm.command("resume", first).code == 0
+    farm.reached(first, JobState.DONE)
+    after = farm.committed(first)
+    assert {unit: after[unit] for unit in paused} == paused
+    assert times(out / "1.mp4") == LONG.times()
+    assert not (out / "2.mp4").exists()
+    assert farm.command("retry", second).code == 0
+    farm.reached(second, JobState.DONE)
+    assert times(out / "2.mp4") == LONG.times()
+    said = [entry.what for entry in farm.book.history(second)]
+    assert said == ["submitted", "running", "cancelled", "waiting", "queued", "running", "done"]
+    nothing_is_left(farm, first)
+    nothing_is_left(farm, second)
+
+
+def test_films_of_a_bucket(bucket: FarmStore, films: Path, tmp_path: Path) -> None:
+    base = bucket.place.removesuffix("/farm")
+    top = open_store(base)
+    top.put_file("in/film.mp4", films / "short.mp4")
+    with bucket.serve() as serving:
+        ran = bucket.command("submit", f"{base}/in/film.mp4", "--to", f"{base}/out/", "--veil", "mosaic", "--wait")
+        assert ran.code == 0, ran.err + serving.said()
+        job = ran.out.split()[0]
+        top.fetch("out/film.mp4", tmp_path / "film.mp4")
+        assert times(tmp_path / "film.mp4") == SHORT.times()
+        top.fetch("out/film.mp4.report.json", tmp_path / "film.mp4.report.json")
+        found = report.read(tmp_path / "film.mp4.report.json")
+        assert found is not None
+        assert found["frames"]["out"] == SHORT.frames
+        nothing_is_left(bucket, job)
+
+        uploaded = bucket.command("submit", films / "short.mp4", "--veil", "mosaic", "--wait").out.split()[0]
+        nothing_is_left(bucket, uploaded)
+        ran = bucket.command("fetch", uploaded, "-o", tmp_path / "own.mp4")
+        assert ran.code == 0, ran.err
+        assert times(tmp_path / "own.mp4") == SHORT.times()
+        assert '"pts_equal": true' in bucket.command("report", uploaded).out
+        assert top.stat("in/film.mp4").size == (films / "short.mp4").stat().st_size  # a source is nobody's to delete
+        assert serving.end() == 0, serving.said()
+    assert bucket.command("erase", uploaded).code == 0
+    assert not any(uploaded in key for key in bucket.objects())
+
+
+def test_a_farm_that_is_told_to_stop_ends_what_it_has_begun(folder: FarmStore, films: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    with folder.serve() as serving:
+        job = folder.submit(films / "long.mp4", str(out))
+        until(lambda: folder.chunks_done(job) > 1)
+        assert serving.end(signal.SIGTERM) == 0, serving.said()
+        assert serving.alive() == []
+    committed = folder.committed(job)
+    done = [key.rpartition("/try/")[2].partition("/")[0] for key in folder.objects(f"jobs/{job}") if "/try/" in key]
+    assert set(done) <= set(committed.values())  # no try was cut short
+    assert sum(folder.tries(job).values()) == len(committed) - 3  # steps that the command does itself leave no log
+    assert folder.state(job) is JobState.RUNNING
+    with folder.serve() as serving:
+        folder.reached(job, JobState.DONE)
+        assert serving.end() == 0
+    assert times(out) == LONG.times()
+    after = folder.committed(job)
+    assert {unit: after[unit] for unit in committed} == committed
+
+
+def test_a_farm_that_is_killed_goes_on_where_it_was(bucket: FarmStore, films: Path, tmp_path: Path) -> None:
+    with bucket.serve() as serving:
+        job = bucket.submit(films / "long.mp4")
+        until(lambda: bucket.chunks_done(job) > 2)
+        serving.kill()
+        until(lambda: not serving.alive())  # nobody is left who could go on
+    before = bucket.committed(job)
+    assert bucket.state(job) is JobState.RUNNING
+    with bucket.serve() as serving:
+        bucket.reached(job, JobState.DONE)
+        assert serving.end() == 0
+    after = bucket.committed(job)
+    assert {unit: after[unit] for unit in before} == before
+    again = [unit for unit, count in bucket.tries(job).items() if count > 1]
+    assert len(again) <= 2  # what the two workers had just made, but what wasn't committed yet
+    nothing_is_left(bucket, job)
+    result = bucket.book.result(job, 1)
+    assert result is not None
+    bucket.book.store.fetch(result.film, tmp_path / "film.mp4")
+    assert times(tmp_path / "film.mp4") == LONG.times()
+    assert os.path.getsize(tmp_path / "film.mp4") == result.bytes
