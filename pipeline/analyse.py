@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pipeline.ahead import ahead
 from pipeline.analysis import ChunkAnalysis
@@ -31,6 +32,7 @@ __all__ = ["ChunkAnalysis", "Eyes", "analyse"]
 OVERLAP = REACH  # frames on both sides of a chunk that are looked at, too, for joining and smoothing
 _MEMORY = 256 << 20  # bytes of decoded pictures held at a time
 _NEUTRAL_FRAMES = 64
+_AROUND, _TOPPLED = 4, 75.0  # frames on both sides, and degrees of roll from most of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def analyse(
             due = batch[-1].number - looked >= min(every, size)
             full = [p.number in begins or (due and p is batch[-1]) for p in batch]
             looked = max([looked, *(p.number for p, now in zip(batch, full, strict=True) if now)])
-            found = finder.find(batch, full)
+            found = finder.find(batch, full, begins=[p.number in begins for p in batch])
             clock.lap("detect")
             seen = follower.batch(batch, found)
             clock.lap("landmarks")
@@ -158,7 +160,21 @@ def finished(number: int, course: Course, samples: tuple[Sample, ...]) -> Trackl
     own = _neutral(meshes, presence, _turned(meshes))
     shape = mean_shape().numpy() if own is None else own
     meshes, presence = fall_back(meshes, presence, boxes, scores, points, shape)
-    return Tracklet(number, frames, boxes, scores, presence, _turned(meshes), meshes, own, samples)
+    turned = _turned(meshes)
+    wrong = toppled(turned[:, 2])
+    meshes[wrong], presence[wrong], turned[wrong] = np.nan, 0, np.nan
+    return Tracklet(number, frames, boxes, scores, presence, turned, meshes, own, samples)
+
+
+def toppled(roll: Floats) -> NDArray[np.bool_]:
+    """Of the roll (n,) of one head on consecutive frames, in degrees, NaN where it is unknown: where it is far from
+    that of most frames around. Heads roll on; landmarks that for a moment stand on a face's head are wrong."""
+    wrong = np.zeros(len(roll), np.bool_)
+    for k in np.flatnonzero(np.isfinite(roll)):
+        near = roll[max(0, k - _AROUND) : k + _AROUND + 1]
+        apart = np.abs((near[np.isfinite(near)] - roll[k] + 180) % 360 - 180)
+        wrong[k] = np.median(apart) > _TOPPLED
+    return wrong
 
 
 def _turned(meshes: Floats) -> Floats:

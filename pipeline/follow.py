@@ -25,6 +25,8 @@ BACK = 8  # frames that a face is followed backwards from its first detection
 _ALONE = 45  # frames that landmarks may carry a face without any detection
 _GROWTH, _STRIDE = 1.35, 0.6  # most a carried face may change its size, and move in its own sizes, in one frame
 _TAKEN = 0.4  # IoU with another face's box at which following has gone astray
+_CERTAIN = 0.995  # presence of nearly every face that is upright in its crop, and of hardly one that isn't
+_DOUBT = 8  # frames from one try to the next of turning a face whose presence is less
 
 
 class Mesher(Protocol):
@@ -113,6 +115,20 @@ def angles(meshes: Floats) -> Floats:
     return torch.rad2deg(torch.stack([yaw, pitch, roll], 1)).numpy()
 
 
+def _turned(points: Floats, quarters: int) -> Floats:
+    """(5, 2) points, turned by quarters about their middle."""
+    about = points.mean(0)
+    x, y = (points - about).T
+    for _ in range(quarters):
+        x, y = -y, x
+    return np.asarray(np.stack([x, y], 1) + about, np.float32)
+
+
+def _against(mesh: Floats, points: Floats) -> bool:
+    """Whether the eyes of a mesh are in another order than those of the points."""
+    return float((mesh[LEFT_EYE_OUTER, :2] - mesh[RIGHT_EYE_OUTER, :2]) @ (points[1] - points[0])) < 0
+
+
 class Follower:
     """Takes batches of consecutive pictures with their detections; keeps a `Course` per trace of the tracker."""
 
@@ -155,9 +171,12 @@ class Follower:
         """One look where the last frame's landmarks are: as exact as two looks from a detector's box, at half the
         price. Returns the traces for which that went well."""
         known = [f for f in faces if self._usable(f.trace, f.frame - 1) and max(f.box[2:] - f.box[:2]) >= LEAST_SIDE]
+        sure = {f.trace: self.courses[f.trace].looks[f.frame - 1].presence >= _CERTAIN for f in known}
+        known = [f for f in known if sure[f.trace] or not self._due(f)]
         hints = [self._hint(self.courses[f.trace], f.frame - 1, f.frame) for f in known]
         boxes, points = [_outline(h) for h in hints], [eyes_of(h) for h in hints]
         meshes, presence = self._locate([picture], [0] * len(known), boxes, points, looks=1)
+        self._settle(picture, known, meshes, presence)
         done = set[int]()
         for face, mesh, flag in zip(known, meshes, presence, strict=True):
             course = self.courses[face.trace]
@@ -166,11 +185,44 @@ class Follower:
                 done.add(face.trace)
         return done
 
+    def _settle(
+        self, picture: Picture, faces: list["_Face"], meshes: list[Floats | None], presence: list[float]
+    ) -> None:
+        """Where landmarks and the detector's points stand on each other's heads, the network is asked which it takes
+        rather for a face. In place."""
+        rows = [k for k, mesh in enumerate(meshes) if mesh is not None and _against(mesh, faces[k].points)]
+        boxes, points = [faces[k].box for k in rows], [faces[k].points for k in rows]
+        again, flags = self._locate([picture], [0] * len(rows), boxes, points)
+        for k, mesh, flag in zip(rows, again, flags, strict=True):
+            if flag > presence[k]:
+                meshes[k], presence[k] = mesh, flag
+
     def _look_anew(self, pictures: Sequence[Picture], faces: list["_Face"]) -> None:
         boxes, points = [f.box for f in faces], [f.points for f in faces]
         meshes, presence = self._locate(pictures, [f.which for f in faces], boxes, points)
+        self._turn_over(pictures, faces, meshes, presence)
         for face, mesh, flag in zip(faces, meshes, presence, strict=True):
             self.courses.setdefault(face.trace, Course()).add(face, mesh, flag)
+
+    def _turn_over(
+        self, pictures: Sequence[Picture], faces: list["_Face"], meshes: list[Floats | None], presence: list[float]
+    ) -> None:
+        """Where the network is not certain, the face may stand on its head, which the detector's points often miss:
+        the network looks at it turned by quarters, and what it is surest of stays. In place. Now and then only: most
+        of those it is unsure of are hidden or turned away."""
+        doubtful = [k for k, flag in enumerate(presence) if meshes[k] is not None and flag < _CERTAIN]
+        doubtful = [k for k in doubtful if self._due(faces[k])]
+        for quarters in (2, 1, 3):
+            rows = [k for k in doubtful if presence[k] < _CERTAIN]
+            turned = [_turned(faces[k].points, quarters) for k in rows]
+            again, flags = self._locate(pictures, [faces[k].which for k in rows], [faces[k].box for k in rows], turned)
+            for k, mesh, flag in zip(rows, again, flags, strict=True):
+                if flag > max(presence[k], PRESENT):
+                    meshes[k], presence[k] = mesh, flag
+
+    def _due(self, face: "_Face") -> bool:
+        course = self.courses.get(face.trace)
+        return course is None or not course.looks or (face.frame - min(course.looks)) % _DOUBT == 0
 
     def _locate(
         self, pictures: Sequence[Picture], which: list[int], boxes: list[Floats], points: list[Floats], looks: int = 2

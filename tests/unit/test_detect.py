@@ -125,7 +125,7 @@ def test_what_a_detector_sees_beyond_the_edge_is_cut_off() -> None:
             return Detections(np.array([box], np.float32), np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
 
     detector = Large()
-    (found,) = FaceFinder(detector, layout(640, 480), CPU).find(film([None]), [True])
+    (found,) = FaceFinder(detector, layout(640, 480), CPU, Looks()).find(film([None]), [True])
     assert detector.shown == [(640, 512)]
     assert found.boxes.tolist() == [[600, 400, 640, 480]]
 
@@ -221,3 +221,68 @@ def test_suppression_keeps_the_best_of_each_face():
     assert len(suppress(boxes[:0], np.zeros(0, np.float32), 0.3)) == 0
     assert len(join([], 0.3)) == 0
     assert overlaps(boxes[:0], boxes).shape == (0, 3)
+
+
+def test_turned_looks_come_where_a_shot_begins_and_one_now_and_then() -> None:
+    detector = Bright()
+    finder = FaceFinder(detector, layout(640, 320), CPU, Looks(turned=True, scan=224, every=100, rest=32))
+    pictures = film([None] * 100, 640, 320)
+    lying, looks, shown = [], [], 0
+    for start in range(0, 96, 8):
+        batch = pictures[start : start + 8]
+        begins = [p.number == 48 for p in batch]
+        finder.find(batch, [p is batch[-1] or p.number in (0, 48) for p in batch], None, begins)
+        new, shown = detector.shown[shown:], len(detector.shown)
+        looks.append(len(new))
+        lying.append(sum(height > width for width, height in new))
+    # Two upright looks at each of the pictures; all quarters at 0 and 48; a half turn at 39, and a quarter at 87.
+    assert looks == [4 + 3, 2, 2, 2, 3, 2, 4 + 3, 2, 2, 2, 3, 2]
+    assert lying == [2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1, 0]
+
+
+class Standing(Bright):
+    """Sees a white square with a score that depends on where the black mark on its edge is: its top."""
+
+    def __init__(self, upside_down: float) -> None:
+        super().__init__()
+        self.upside_down = upside_down
+
+    def _one(self, image: torch.Tensor) -> Detections:
+        seen = super()._one(image)
+        if not len(seen):
+            return seen
+        x0, y0, x1, y1 = (int(v) for v in seen.boxes[0])
+        part, third = image.mean(0)[y0:y1, x0:x1], (y1 - y0) // 3
+        up = float(part[:third].mean()) < float(part[-third:].mean())
+        across, down = x1 - x0, y1 - y0
+        eyes = [[x0 + across * 0.3, y0 + down * 0.4], [x0 + across * 0.7, y0 + down * 0.4]]
+        points = np.array([[*eyes, *eyes, eyes[0]]], np.float32)
+        return Detections(seen.boxes, np.array([0.9 if up else self.upside_down], np.float32), points)
+
+
+def on_its_head(number: int) -> torch.Tensor:
+    image = torch.full((3, 480, 640), 0.2)
+    image[:, 200:260, 300:360] = 1.0
+    image[:, 246:252, 310:350] = 0.62  # below the middle: the head's top is down
+    return image
+
+
+@pytest.mark.parametrize(("half_seen", "turned"), [(0.0, True), (0.3, True), (0.85, False)])
+def test_a_face_on_its_head_has_its_eyes_where_they_are(half_seen: float, turned: bool) -> None:
+    pictures = [as_picture(on_its_head(i), i) for i in range(6)]
+    finder = FaceFinder(Standing(half_seen), layout(640, 480), CPU, Looks(turned=True, every=100))
+    for found in finder.find(pictures, [i == 0 for i in range(6)]):
+        assert len(found) == 1
+        # Seen upside down, what looks like the left eye is on the picture's right.
+        assert (found.points[0, 0, 0] > found.points[0, 1, 0]) == turned
+
+
+def test_only_a_sure_look_at_a_turned_picture_starts_a_face() -> None:
+    class Weak(Standing):
+        def _one(self, image: torch.Tensor) -> Detections:
+            seen = super()._one(image)
+            return Detections(seen.boxes, seen.scores * 0.5, seen.points).take(np.flatnonzero(seen.scores > 0.5))
+
+    picture = as_picture(on_its_head(0))
+    (found,) = FaceFinder(Weak(0.0), layout(640, 480), CPU, Looks(turned=True)).find([picture], [True])
+    assert len(found) == 0

@@ -91,3 +91,47 @@ def test_going_by_the_last_frame_costs_half() -> None:
     follow(in_turn, set(range(32)), 32)
     follow(at_once, set(range(32)), 32, in_turn=False)
     assert in_turn.looked <= 0.55 * at_once.looked
+
+
+class Turned(Sight):
+    """A mesher that is surest of a face when it is looked at as it stands: turned by a half."""
+
+    def __init__(self, otherwise: float) -> None:
+        super().__init__(range(40))
+        self.otherwise = otherwise
+
+    def mesh(self, frame: int) -> np.ndarray:
+        return (mean_shape().numpy() * [-40, -40, 40] + np.array([200, 200, 0])).astype(np.float32)
+
+    def locate(
+        self,
+        pictures: Sequence[Picture],
+        which: np.ndarray,
+        boxes: np.ndarray,
+        points: np.ndarray | None = None,
+        looks: int = 2,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        assert points is not None
+        meshes, presence = [], []
+        for picture, eyes in zip(which, points, strict=True):
+            right = eyes[1, 0] < eyes[0, 0]
+            mesh = self.mesh(pictures[int(picture)].number)
+            meshes.append(mesh if right else 400 - mesh)
+            presence.append(1.0 if right else self.otherwise)
+        return np.stack(meshes), np.array(presence, np.float32)
+
+
+@pytest.mark.parametrize("otherwise", [0.1, 0.97])
+def test_a_face_whose_points_stand_on_its_head_is_looked_at_turned(otherwise: float) -> None:
+    sight = Turned(otherwise)
+    low, high = sight.mesh(0)[:, :2].min(0), sight.mesh(0)[:, :2].max(0)
+    box = np.concatenate([low, high])[None].astype(np.float32)
+    upright = np.array([[[180, 190], [220, 190], [200, 200], [185, 215], [215, 215]]], np.float32)
+    follower = Follower(sight, Tracker(), ())
+    found = Detections(box, np.array([0.9], np.float32), upright)
+    follower.batch([picture(n) for n in range(12)], [found] * 12)
+    (course,) = follower.courses.values()
+    for look in course.looks.values():
+        assert look.mesh is not None
+        assert look.presence == 1.0
+        assert look.mesh[263, 0] < look.mesh[33, 0]
