@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from cluster import records
-from cluster.job import JobSpec, new_id
+from cluster.job import JobSpec, id_after, new_id
 from cluster.ledger import Ledger
 from cluster.states import OVER, TRANSITIONS, JobState, Move
 from storage import layout
@@ -89,8 +89,8 @@ class JobResult:
 class Book:
     """All jobs of one store."""
 
-    def __init__(self, store: ObjectStore) -> None:
-        self.store = store
+    def __init__(self, store: ObjectStore, clock: Callable[[], float] = time.time) -> None:
+        self.store, self.clock = store, clock
         self.seen: Callable[[str, Control], None] = lambda *_: None
         """Told of every control record that is read or written here, so that an index needn't read it again."""
 
@@ -102,19 +102,22 @@ class Book:
         secret: bytes | None = None,
         job_id: str | None = None,
     ) -> str:
-        """A new job. Its id (`job_id` where that was settled before); the controller learns of it by the notice, which
-        comes last. Raises AlreadyThere when the id is taken."""
-        ledger = Ledger.create(self.store, spec, job_id)
-        job = ledger.job_id
+        """A new job. Its id (`job_id` where that was settled before). Raises AlreadyThere when the id is taken.
+
+        It is one from its control record on, and the controller learns of it by the notice. Its place in the queue
+        comes first, so that what is left of a submission that broke off is found.
+        """
+        job = new_id() if job_id is None else job_id
+        self.mark(layout.queued(job))
+        ledger = Ledger.create(self.store, spec, job)
         ledger.give_secret(secret)
         self.store.create(layout.card(job), records.dumps(card))
         state = JobState.WAITING if card.after else JobState.QUEUED
         first = control or Control(state, "", card.submitted)
-        first = dataclasses.replace(first, state=state, round_id=job)
-        self.store.create(layout.queued(job), b"")
+        first = dataclasses.replace(first, state=state)
         self.store.create(layout.control(job), records.dumps(first))
-        self.note(job, Entry(card.submitted, card.owner, "submitted", state))
         self.tell(job)
+        self.note(job, Entry(card.submitted, card.owner, "submitted", state))
         return job
 
     def ledger(self, job: str) -> Ledger:
@@ -139,39 +142,49 @@ class Book:
             raise NoSuchJob(f"there is no job {job}") from error
 
     def change(
-        self, job: str, who: str, move: Move | None = None, reason: str = "", tell: bool = True, **fields: Any
+        self,
+        job: str,
+        who: str,
+        move: Move | None = None,
+        reason: str | None = None,
+        tell: bool = True,
+        cause: str = "",
+        **fields: Any,
     ) -> Control:
         """Move a job to another state, or change other fields of its control. `tell`: whether the controller has to
-        look at it. Raises NoSuchJob, NotNow, Conflict."""
+        look at it; `cause`: class of the error, for the history. Raises NoSuchJob, NotNow, Conflict."""
         for _ in range(_SWAPS):
             try:
                 data, etag = self.store.read_versioned(layout.control(_known(job)))
             except NoSuchObject as error:
                 raise NoSuchJob(f"there is no job {job}") from error
             before = records.loads(Control, data)
-            after = _changed(before, move, reason, fields)
+            after = _changed(before, move, reason, fields, self.clock())
+            if move is Move.RETRY:
+                self._ready(job, before)
+            if move is Move.CANCEL and self.result(job, before.round) is not None:
+                raise NotNow(f"job {job} has just ended")
             try:
-                if move is Move.RETRY:
-                    self._ready(job)
                 self.store.replace(layout.control(job), records.dumps(after), etag)
             except Conflict:
                 continue
-            self.note(job, Entry(time.time(), who, _told(before, after, reason), after.state if move else None))
+            # The notice first: whoever breaks off here has left out a line of the history, and nothing else.
             if tell:
                 self.tell(job)
+            self.note(job, Entry(self.clock(), who, _told(before, after), after.state if move else None, cause))
             self.seen(job, after)
             return after
         raise Conflict(f"job {job} is being changed by others all the time; try again")
 
-    def _ready(self, job: str) -> None:
+    def _ready(self, job: str, before: Control) -> None:
         """Let a job that is over be gone on with, from its beginning when its work was deleted. Raises NotNow."""
         ledger = Ledger(self.store, job)
         if not ledger.has_secret():
             if ledger.spec().key_fingerprint is not None:
                 raise NotNow(f"the project key of job {job} was deleted with its work; submit the film again")
             ledger.give_secret()
-        self.mark(layout.queued(job))
-        self.store.delete(layout.kept(job))
+        self.close(job, before.round, JobResult(before.state, before.reason, before.since))  # if it isn't written yet
+        self.enqueue(job)
 
     def tell(self, job: str) -> None:
         """Let the controller look at this job."""
@@ -222,20 +235,39 @@ class Book:
         except NoSuchObject:
             return None
 
-    def unqueue(self, job: str, keep: bool = False) -> None:
-        """The job is over. `keep`: its work stays for a retry, and `kept_jobs` names it."""
-        if keep:
-            self.mark(layout.kept(job))
+    def enqueue(self, job: str) -> None:
+        """The job isn't over."""
+        self.mark(layout.queued(job))
+        self.unkeep(job)
+
+    def unqueue(self, job: str) -> None:
+        """The job is over, and `kept_jobs` names it. Not if somebody lets it go on meanwhile."""
+        self.mark(layout.kept(job))
         self.store.delete(layout.queued(job))
+        try:
+            over = self.control(job).state in OVER
+        except NoSuchJob:
+            self.unkeep(job)
+            return
+        if not over:
+            self.enqueue(job)
 
     def kept_jobs(self) -> Iterator[str]:
-        """Ids of the failed jobs whose work is kept."""
+        """Ids of the jobs that are over and of which work may be there: failed ones', kept for a retry, and what late
+        workers of others may still write."""
         for key in self.store.keys("kept"):
             yield key.rpartition("/")[2]
 
     def unkeep(self, job: str) -> None:
-        """Its work is deleted."""
+        """No work of it is there, or none that is waiting to be deleted."""
         self.store.delete(layout.kept(job))
+
+    def scrap(self, job: str) -> None:
+        """Delete what is there of a job that has no control record: it was erased, or never wholly submitted."""
+        if _ID.fullmatch(job):
+            self.store.erase(layout.job(job))
+        self.unkeep(job)
+        self.store.delete(layout.queued(job))
 
     def erase(self, job: str) -> int:
         """Delete all of a job that is over, its film and its history too. Raises NoSuchJob, NotNow. Returns how many
@@ -259,17 +291,18 @@ def _known(job: str) -> str:
     return job
 
 
-def _changed(before: Control, move: Move | None, reason: str, fields: dict[str, Any]) -> Control:
-    now = time.time()
+def _changed(before: Control, move: Move | None, reason: str | None, fields: dict[str, Any], now: float) -> Control:
     after = dataclasses.replace(before, revision=before.revision + 1, **fields)
     if move is None:
-        return after
+        return after if reason is None else dataclasses.replace(after, reason=reason)
     state = TRANSITIONS[before.state].get(move)
     if state is None:
         raise NotNow(f"a job that is {before.state} can't be {_PAST[move]}")
-    after = dataclasses.replace(after, state=state, reason=reason, since=now)
+    after = dataclasses.replace(after, state=state, reason=reason or "", since=now)
     if move is Move.RETRY:
-        after = dataclasses.replace(after, round=before.round + 1, round_id=new_id())
+        # All tries of the round before are older than its end. By the controller's clock, which also makes their ids:
+        # this machine's may be another.
+        after = dataclasses.replace(after, round=before.round + 1, round_id=id_after(before.since))
     return after
 
 
@@ -285,9 +318,9 @@ _PAST = {
 }
 
 
-def _told(before: Control, after: Control, reason: str) -> str:
-    if before.state is not after.state:
-        return f"{after.state}: {reason}" if reason else after.state.value
+def _told(before: Control, after: Control) -> str:
+    if before.state is not after.state or before.reason != after.reason:
+        return f"{after.state}: {after.reason}" if after.reason else after.state.value
     changes = [
         f"{name} {getattr(before, name)} → {getattr(after, name)}"
         for name in ("priority", "limit", "deadline")

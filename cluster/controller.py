@@ -5,29 +5,35 @@ the running chunks lost.
 """
 
 import contextlib
-import dataclasses
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 
 from cluster.book import Book, Card, Control, JobResult, NoSuchJob, NotNow
+from cluster.closing import closing, erasing
 from cluster.farm import Farm
-from cluster.job import Failure, LinkFacts, Plan, PublishFacts
+from cluster.job import born
 from cluster.lead import Lead
 from cluster.ledger import Ledger
 from cluster.roles import Ended, Job
-from cluster.schedule import Claim, turns
+from cluster.schedule import Claim, Line, Waiting
 from cluster.states import OVER, JobState, Move
-from storage.objects import Conflict, NoSuchObject, StoreError, Transient
+from storage.objects import Conflict, StoreError, Transient
 
 _LOG = logging.getLogger(__name__)
 
 ME = "controller"
 LOOK_EVERY = 0.5  # seconds between looks at the notices
 SCAN_EVERY = 600.0  # seconds between looks at all jobs that aren't over, in case a notice was lost
+SPELL = 0.5  # seconds of one turn for what can wait: the workers can't, and the lease must be renewed
 MOST_AT_ONCE = 16  # jobs that are worked on at once; the others wait without costing anything
+MORE_URGENT = 8  # so many more that go before all of these
+STARTING = 4  # jobs without chunks yet that are worked on at once
 KEEP_FAILED = 7 * 86400.0  # seconds for which the work of a failed job is kept for a retry
+LATE = 3600.0  # seconds after which a worker that was given up writes nothing any more
+HALF = 86400.0  # seconds after which a submission that isn't complete was broken off
 
 
 @dataclass(slots=True)
@@ -36,7 +42,17 @@ class Ticket:
 
     card: Card
     control: Control
-    wanting: set[str] = field(default_factory=set)  # jobs that it waits for
+
+
+@dataclass(slots=True)
+class _End:
+    """A round that has ended, and what is still to be written of it."""
+
+    control: Control
+    state: JobState
+    reason: str
+    cause: str = ""
+    pieces: Generator[None, None, JobResult] | None = None
 
 
 class Controller:
@@ -55,21 +71,22 @@ class Controller:
         seen."""
         self._book, self._place, self._farm, self._lead = book, place, farm, lead
         self._on_change, self._clock = on_change, clock
-        self.tickets: dict[str, Ticket] = {}
         self._looked = self._scanned = float("-inf")
         self._leading = self._draining = False
+        self._forget_all()
+
+    def _forget_all(self) -> None:
+        self.tickets: dict[str, Ticket] = {}
+        self._line = Line()  # jobs that could be worked on, and aren't
+        self._leaving = set[str]()  # of these, those of which the farm still has something in hand
+        self._waiting = Waiting()
+        self._ended: dict[str, _End] = {}
+        self._notices: deque[tuple[str, list[str]]] = deque()
+        self._scanning: Iterator[None] | None = None
 
     def turn(self, timeout: float = 0.25) -> bool:
         """One round of the loop. Returns whether this controller leads. Raises FarmError and StoreError; after a
-        Transient it can be called again, and looks at all jobs anew."""
-        try:
-            return self._turn(timeout)
-        except Transient:
-            # A notice may be deleted already, or a change made whose answer was lost.
-            self._scanned = float("-inf")
-            raise
-
-    def _turn(self, timeout: float) -> bool:
+        Transient it can be called again, and goes on where it was."""
         if not self._lead.leads():
             if self._leading:
                 _LOG.warning("another controller leads now; this one waits")
@@ -79,18 +96,14 @@ class Controller:
             _LOG.info("this controller leads")
             self._leading = True
             self._scanned = float("-inf")
-        now = self._clock()
-        if now - self._scanned >= SCAN_EVERY:
-            self._scan()
-            self._scanned = now
-        if now - self._looked >= LOOK_EVERY:
-            self._read_notices()
-            self._looked = now
+        self._look_around()
         self._release()
         if not self._draining:
             self._start()
-        for ended in self._farm.turn(timeout):
+        more = self._notices or self._scanning or self._waiting.check or self._ended
+        for ended in self._farm.turn(0.0 if more else timeout):
             self._finish(ended)
+        self._write_ends()
         return True
 
     def drain(self) -> None:
@@ -101,7 +114,7 @@ class Controller:
 
     def drained(self) -> bool:
         """Whether nothing is being worked on any more."""
-        return not self._farm.jobs
+        return not self._farm.jobs and not self._ended
 
     def close(self) -> None:
         """Let another controller lead."""
@@ -112,134 +125,226 @@ class Controller:
     def _let_go(self) -> None:
         for job in self._farm.jobs:
             self._farm.drop(job.ledger.job_id, stop=True)
-        self.tickets.clear()
+        self._forget_all()
         self._leading = False
 
-    def _scan(self) -> None:
-        for job in self._book.open_jobs():
-            self._look_at(job)
-        for job in self._book.kept_jobs():
-            with contextlib.suppress(NoSuchJob):
-                self._forget_failed(job)
-
-    def _forget_failed(self, job: str) -> None:
-        control = self._book.control(job)
-        if control.state is JobState.FAILED:
-            if time.time() - control.since < KEEP_FAILED:
-                return
-            ledger = Ledger(self._book.store, job)
-            ledger.erase_all_work()
-            self._book.erase_upload(ledger)
-            _LOG.info("the work of job %s is deleted, which failed long ago", job, extra={"job": job})
-        self._book.unkeep(job)
-
-    def _read_notices(self) -> None:
-        for job, keys in self._book.notices().items():
-            # Deleted first: a change that comes meanwhile leaves another notice.
+    def _look_around(self) -> None:
+        """At what has changed, and now and then at everything. As far as it gets in a spell."""
+        now = self._clock()
+        if now - self._looked >= LOOK_EVERY and not self._notices:
+            self._notices.extend(self._book.notices().items())
+            self._looked = now
+        if now - self._scanned >= SCAN_EVERY and self._scanning is None:
+            self._scanning, self._scanned = self._scan(), now
+        while self._notices and self._in_time(now):
+            job, keys = self._notices[0]
+            self._look_at(job, told=True)
+            # Only now, and only these: a change that came meanwhile has left another.
             for key in keys:
                 self._book.store.delete(key)
-            self._look_at(job)
-
-    def _look_at(self, job: str) -> None:
+            self._notices.popleft()
         try:
-            control, card = self._book.control(job), self._book.card(job)
+            while self._scanning is not None and self._in_time(now):
+                if next(self._scanning, self) is self:
+                    self._scanning = None
+        except Transient:
+            self._scanning, self._scanned = None, float("-inf")
+            raise
+
+    def _in_time(self, began: float) -> bool:
+        return self._clock() - began <= SPELL
+
+    def _scan(self) -> Iterator[None]:
+        for job in self._book.open_jobs():
+            self._look_at(job)
+            yield
+        for job in self._book.kept_jobs():
+            yield from self._tidy(job)
+
+    def _tidy(self, job: str) -> Iterator[None]:
+        """Delete the work of a job that failed long ago, and what late workers have written of others."""
+        yield
+        with contextlib.suppress(NoSuchJob):
+            control = self._book.control(job)
+            failed = control.state is JobState.FAILED
+            if job in self._ended or (
+                control.state in OVER and self._book.clock() - control.since < (KEEP_FAILED if failed else LATE)
+            ):
+                return
+            if control.state in OVER:
+                for _ in erasing(self._book, job, control, keep_records=control.state is JobState.DONE):
+                    yield
+            if failed:
+                _LOG.info("the work of job %s is deleted, which failed long ago", job, extra={"job": job})
+        self._book.unkeep(job)
+
+    def _look_at(self, job: str, told: bool = False) -> None:
+        """See what a job is now. `told`: by a notice, and not by its place in the queue."""
+        ticket = self.tickets.get(job)
+        try:
+            control = self._book.control(job)
+            card = ticket.card if ticket else self._book.card(job)
         except NoSuchJob:
-            return  # erased, or half submitted: its last step is a notice
+            self._gone(job, told)
+            return
         except ValueError as error:
             _LOG.error("job %s can't be read: %s", job, error)  # one bad record doesn't stop the others
+            self._farm.drop(job, stop=True)
+            self._forget(job)
             return
-        before = self.tickets.get(job)
-        if before is None or before.control.state is not control.state:
+        if ticket is None or ticket.control.state is not control.state:
             self._on_change(job, card, control)
         if control.state in OVER:
             self._over(job, control)
             return
-        ticket = self.tickets.setdefault(job, Ticket(card, control))
-        ticket.control = control
+        if told:
+            self._book.enqueue(job)  # it may have been taken out of the queue by who saw its last round end
+        end = self._ended.get(job)
+        if end is not None and (end.control.round, JobState.RUNNING) == (control.round, control.state):
+            self.tickets[job] = Ticket(card, control)
+            return
+        self._ended.pop(job, None)
+        self._settle(job, card, control)
+
+    def _gone(self, job: str, told: bool) -> None:
+        """It has no control record: it was erased, or isn't wholly submitted. The last step of that is a notice."""
+        if job in self.tickets or (not told and self._book.clock() - born(job) > HALF):
+            self._farm.drop(job, stop=True)
+            self._forget(job)
+            self._ended.pop(job, None)
+            self._book.scrap(job)
+
+    def _settle(self, job: str, card: Card, control: Control) -> None:
+        """Have it where it belongs by its state, which isn't one at an end."""
+        new = job not in self.tickets
+        self.tickets[job] = Ticket(card, control)
+        if new:
+            self._waiting.changed(job)
         if control.state is JobState.WAITING:
-            ticket.wanting = set(card.after)
+            self._waiting.follow(job, card.after)
+        else:
+            self._waiting.leave(job, card.after)
+        able = control.state in (JobState.QUEUED, JobState.RUNNING)
         if control.state is JobState.PAUSED:
             self._farm.drop(job)
-        elif any(each.ledger.job_id == job for each in self._farm.jobs):
-            self._farm.change(self._job(job, ticket))
+        if not able:
+            self._line.remove(job)
+        elif not self._farm.holds(job):
+            self._line.put(Claim(job, card.owner, control.priority, 0, None, control.deadline))
+        elif self._farm.works_on(job):
+            self._farm.change(self._job(job))
+            if control.state is JobState.QUEUED:  # paused and resumed before anybody saw it
+                self._move(job, Move.START)
+        else:
+            self._leaving.add(job)
+
+    def _forget(self, job: str) -> None:
+        ticket = self.tickets.pop(job, None)
+        self._line.remove(job)
+        self._leaving.discard(job)
+        if ticket is not None:
+            self._waiting.leave(job, ticket.card.after)
+        self._waiting.changed(job)
 
     def _over(self, job: str, control: Control) -> None:
-        """Somebody cancelled it, or it was over before this controller came."""
+        """It was cancelled, or its end isn't wholly written."""
         self._farm.drop(job, stop=True)
-        self.tickets.pop(job, None)
-        if control.state is JobState.CANCELLED:
-            self._close(job, control, JobState.CANCELLED, control.reason)
-        self._book.unqueue(job, keep=control.state is JobState.FAILED)
+        self._forget(job)
+        self._ended[job] = _End(control, control.state, control.reason)
 
     def _release(self) -> None:
-        """Let jobs go for which all that they wait for is done."""
-        for job, ticket in list(self.tickets.items()):
-            if ticket.control.state is not JobState.WAITING:
-                continue
-            ticket.wanting = {other for other in ticket.wanting if other in self.tickets or not self._is_done(other)}
-            if not ticket.wanting:
-                self._move(job, Move.RELEASE)
+        """Let jobs go for which all that they wait for is done; say of the others if that can't come."""
+        began = self._clock()
+        while self._waiting.check and self._in_time(began):
+            job = next(iter(self._waiting.check))
+            ticket = self.tickets.get(job)
+            if ticket is not None and ticket.control.state is JobState.WAITING:
+                reasons = [reason for reason in map(self._hindrance, ticket.card.after) if reason is not None]
+                reason = next(filter(None, reasons), "")
+                if not reasons:
+                    self._move(job, Move.RELEASE)
+                elif reason != ticket.control.reason:
+                    self._move(job, None, reason)
+            self._waiting.check.pop(job, None)
 
-    def _is_done(self, job: str) -> bool:
+    def _hindrance(self, other: str) -> str | None:
+        """Why a job that waits for this one can't begin; "" when that will pass by itself, None when it can."""
         try:
-            return self._book.control(job).state is JobState.DONE
+            state = self.tickets[other].control.state if other in self.tickets else self._book.control(other).state
         except NoSuchJob:
-            return False
+            return f"it waits for job {other}, which was erased"
+        if state is JobState.DONE:
+            return None
+        return f"it waits for job {other}, which is {state}; retry that one" if state in OVER else ""
 
     def _start(self) -> None:
         """Give the farm more jobs while it has room: those whose turn it is, and at once those that go before all that
         are being worked on."""
-        open_jobs = {each.ledger.job_id: each for each in self._farm.jobs}
-        waiting = [
-            Claim(job, t.card.owner, t.control.priority, 0, None, t.control.deadline)
-            for job, t in self.tickets.items()
-            if job not in open_jobs and t.control.state in (JobState.QUEUED, JobState.RUNNING)
-        ]
-        owners: dict[str, int] = {}
-        for each in open_jobs.values():
-            owners[each.owner] = owners.get(each.owner, 0) + 1
-        most = max((each.priority for each in open_jobs.values()), default=None)
-        while waiting:
-            first = turns(waiting, owners)[0]
+        for job in [job for job in self._leaving if not self._farm.holds(job)]:
+            self._leaving.discard(job)
+            if (ticket := self.tickets.get(job)) is not None:
+                self._settle(job, ticket.card, ticket.control)
+        if not len(self._line):
+            return
+        open_jobs = self._farm.jobs
+        owners, count = Counter(each.owner for each in open_jobs), len(open_jobs)
+        most = max((each.priority for each in open_jobs), default=None)
+        began = self._clock()
+        while (first := self._line.first(owners)) is not None and self._in_time(began):
             urgent = most is not None and first.priority > most
-            if len(open_jobs) >= MOST_AT_ONCE + (8 if urgent else 0) or not (self._farm.idle() or urgent):
+            if count >= MOST_AT_ONCE + (MORE_URGENT if urgent else 0):
                 return
-            waiting.remove(first)
-            ticket = self.tickets[first.job]
-            if ticket.control.state is JobState.QUEUED and not self._move(first.job, Move.START):
-                continue
-            job = self._job(first.job, self.tickets[first.job])
-            self._farm.add(job)
-            open_jobs[first.job] = job
-            owners[job.owner] = owners.get(job.owner, 0) + 1
-            most = max(job.priority, most) if most is not None else job.priority
-            if self._farm.starting() >= 4:
+            if not urgent and not (self._farm.idle() and self._farm.starting() < STARTING):
                 return
+            if not self._begin(first.job):
+                return
+            if self._farm.holds(first.job):
+                owners[first.owner] += 1
+                count, most = count + 1, first.priority if most is None else max(first.priority, most)
 
-    def _job(self, job: str, ticket: Ticket) -> Job:
-        control = ticket.control
+    def _begin(self, job: str) -> bool:
+        """Hand it to the farm, unless its end is written already. False when it changed meanwhile."""
+        control = self.tickets[job].control
+        if control.state is JobState.QUEUED:
+            moved = self._move(job, Move.START)
+            if moved is None:
+                return False
+            control = moved
+        result = self._book.result(job, control.round)
+        self._line.remove(job)
+        if result is None:
+            self._farm.add(self._job(job))
+        else:  # an earlier controller came that far
+            self._ended[job] = _End(control, result.state, result.reason)
+        return True
+
+    def _job(self, job: str) -> Job:
+        card, control = self.tickets[job].card, self.tickets[job].control
         return Job(
-            name=ticket.card.name,
+            name=card.name,
             store=self._place,
             ledger=Ledger(self._book.store, job),
             secret=None,
-            owner=ticket.card.owner,
+            owner=card.owner,
             priority=control.priority,
             limit=control.limit,
             deadline=control.deadline,
             since=control.round_id,
         )
 
-    def _move(self, job: str, move: Move, reason: str = "") -> Control | None:
-        """None when the job is somewhere else by now; a notice tells what became of it."""
+    def _move(self, job: str, move: Move | None, reason: str = "", cause: str = "") -> Control | None:
+        """None when the job is somewhere else by now; then it is looked at."""
         try:
-            control = self._book.change(job, ME, move, reason, tell=False)
-        except (NotNow, NoSuchJob, Conflict):
+            control = self._book.change(job, ME, move, reason, tell=False, cause=cause)
+        except (NotNow, NoSuchJob, Conflict, ValueError):
+            self._look_at(job)
             return None
         ticket = self.tickets.get(job)
         if ticket is not None:
-            ticket.control = control
-            self._on_change(job, ticket.card, control)
+            if move is not None:
+                self._on_change(job, ticket.card, control)
+            if control.state not in OVER:
+                self._settle(job, ticket.card, control)
         return control
 
     def _finish(self, ended: Ended) -> None:
@@ -247,43 +352,42 @@ class Controller:
         ticket = self.tickets.get(job)
         if ticket is None:
             return
-        state, reason = JobState.DONE, ""
-        if ended.failure is not None:
-            state, reason = JobState.FAILED, ended.failure.line
+        if ended.failure is None:
+            self._ended[job] = _End(ticket.control, JobState.DONE, "")
+        else:
+            self._ended[job] = _End(ticket.control, JobState.FAILED, ended.failure.line, ended.failure.cause)
+
+    def _write_ends(self) -> None:
+        """Write down how rounds ended, and then move their jobs: who sees a job at its end finds the result, and no
+        work any more. As far as it gets in a spell."""
+        began = self._clock()
+        for job, end in list(self._ended.items()):
+            while self._ended.get(job) is end:
+                if not self._in_time(began):
+                    return
+                self._write_end(job, end)
+
+    def _write_end(self, job: str, end: _End) -> None:
+        """The next piece of it."""
+        if end.pieces is None:
+            end.pieces = closing(self._book, job, end.control, end.state, end.reason)
         try:
-            self._close(job, ticket.control, state, reason, ended.failure)
-            moved = self._move(job, Move.FINISH if state is JobState.DONE else Move.FAIL, reason)
-        except Transient as error:
-            _LOG.warning("the store is away: %s", error)
-            return  # it is still among the tickets as running: the farm goes through it again, and finds all done
-        if moved is not None:
-            self.tickets.pop(job, None)
-            self._book.unqueue(job, keep=state is JobState.FAILED)
-
-    def _close(
-        self, job: str, control: Control, state: JobState, reason: str, failure: Failure | None = None
-    ) -> JobResult:
-        """Write the result. What shows faces is deleted, but for a failed job, which may be retried."""
-        ledger = Ledger(self._book.store, job)
-        result = _result(ledger, state, reason)
-        if state is not JobState.FAILED:
-            done = state is JobState.DONE  # nobody goes on with what a cancelled job has reached
-            erased = ledger.erase_work() if done else ledger.erase_all_work()
-            result = dataclasses.replace(result, erased=erased + self._book.erase_upload(ledger))
-        return self._book.close(job, control.round, result)
-
-
-def _result(ledger: Ledger, state: JobState, reason: str) -> JobResult:
-    """What is known of it at its end."""
-    result = JobResult(state, reason, time.time())
-    seconds = 0.0
-    for unit in ledger.units():
-        done = ledger.done(unit)
-        seconds += done.seconds if done else 0.0
-    result = dataclasses.replace(result, worker_seconds=round(seconds, 3))
-    with contextlib.suppress(NoSuchObject):
-        result = dataclasses.replace(result, frames=ledger.facts(Plan).frames)
-        result = dataclasses.replace(result, people=ledger.facts(LinkFacts).people)
-        published = ledger.facts(PublishFacts)
-        result = dataclasses.replace(result, film=published.film, report=published.report, bytes=published.bytes)
-    return result
+            next(end.pieces)
+        except StopIteration as stop:
+            result: JobResult = stop.value
+            if end.control.state not in OVER:
+                move = Move.FINISH if result.state is JobState.DONE else Move.FAIL
+                moved = self._move(job, move, result.reason, end.cause)
+                if moved is None:  # cancelled or paused meanwhile, and looked at
+                    if self._ended.get(job) is end:
+                        del self._ended[job]
+                    return
+                self._forget(job)
+            self._book.unqueue(job)
+            del self._ended[job]
+        except (NoSuchJob, ValueError):  # it was erased meanwhile, or is damaged
+            self._ended.pop(job, None)
+            self._look_at(job)
+        except Transient:
+            end.pieces = None
+            raise

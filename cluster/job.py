@@ -276,7 +276,25 @@ class Failure:
 
 def new_id() -> str:
     """A ULID: sorts by time of birth, never the same twice."""
-    number = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)
+    return _id(time.time_ns() // 1_000_000 << 80 | secrets.randbits(80))
+
+
+def id_after(moment: float) -> str:
+    """What sorts after every id that was made until then: Unix time."""
+    return _id((int(moment * 1000) + 1) << 80)
+
+
+def born(name: str) -> float:
+    """When an id was made: Unix time. 0 for what is none."""
+    number = 0
+    for letter in name[:10]:
+        if letter not in _CROCKFORD:
+            return 0.0
+        number = number << 5 | _CROCKFORD.index(letter)
+    return number / 1000
+
+
+def _id(number: int) -> str:
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
 
 

@@ -163,14 +163,23 @@ class Ledger:
     def erase_work(self) -> int:
         """Delete what shows or measures faces: what the tries wrote, and the secret. The records of what was done stay.
         Returns how many objects went."""
-        count = sum(self.store.erase(layout.tries(self.job_id, unit.step, unit.chunk)) for unit in self.units())
-        return count + self._erase_secret()
+        return self.erase_secret() + sum(self.erase_tries(unit) for unit in self.units())
 
-    def erase_all_work(self) -> int:
-        """The same, and the records of what was done: whoever goes on with the job begins anew."""
-        return sum(self.store.erase(folder) for folder in layout.work(self.job_id)) + self._erase_secret()
+    def erase_tries(self, unit: Unit) -> int:
+        """Delete what the tries at one unit wrote. Returns how many objects went."""
+        return self.store.erase(layout.tries(self.job_id, unit.step, unit.chunk))
 
-    def _erase_secret(self) -> int:
+    def undo(self, unit: Unit) -> None:
+        """It isn't done any more."""
+        self.store.delete(layout.done(self.job_id, unit.step, unit.chunk))
+
+    def erase_records(self) -> int:
+        """Delete whatever is there of the units: whoever goes on with the job begins anew. Returns how many objects
+        went."""
+        return sum(self.store.erase(folder) for folder in layout.work(self.job_id))
+
+    def erase_secret(self) -> int:
+        """Returns how many objects went."""
         with contextlib.suppress(NoSuchObject):
             self.store.stat(layout.secret(self.job_id))
             self.store.delete(layout.secret(self.job_id))
@@ -178,10 +187,10 @@ class Ledger:
         return 0
 
     def units(self) -> tuple[Unit, ...]:
-        """Every unit that may have been begun: those of the film, and once it is planned, of each chunk."""
+        """Every unit that may have been begun: those of the film, and of each chunk of the plan. Of chunks without a
+        plan, too: it may be damaged, or deleted, or another one by now."""
         film = tuple(Unit(step) for step in Step if step not in PER_CHUNK)
-        try:
-            chunks = self.chunks()
-        except NoSuchObject:
-            return film
-        return film + tuple(Unit(step, chunk.index) for step in Step if step in PER_CHUNK for chunk in chunks)
+        chunks = {int(name) for name in self.store.children(layout.work(self.job_id)[0]) if name.isdecimal()}
+        with contextlib.suppress(NoSuchObject, records.BadRecord):
+            chunks |= {chunk.index for chunk in self.chunks()}
+        return film + tuple(Unit(step, chunk) for step in Step if step in PER_CHUNK for chunk in sorted(chunks))

@@ -83,6 +83,34 @@ class Line:
         return False
 
 
+class Waiting:
+    """Who waits for whom."""
+
+    def __init__(self) -> None:
+        self._followers: dict[str, set[str]] = {}
+        self.check: dict[str, None] = {}
+        """Jobs of which one that they wait for has changed, in the order in which that came up."""
+
+    def follow(self, job: str, others: Iterable[str]) -> None:
+        """It waits for the others from now on."""
+        for other in others:
+            self._followers.setdefault(other, set()).add(job)
+        self.check[job] = None
+
+    def leave(self, job: str, others: Iterable[str]) -> None:
+        """It waits for them no more."""
+        for other in others:
+            followers = self._followers.get(other, set())
+            followers.discard(job)
+            if not followers:
+                self._followers.pop(other, None)
+        self.check.pop(job, None)
+
+    def changed(self, other: str) -> None:
+        """Those that wait for it have to be looked at."""
+        self.check.update(dict.fromkeys(sorted(self._followers.get(other, ()))))
+
+
 @dataclass(frozen=True, slots=True)
 class Seat:
     """A worker, as the scheduler sees it."""

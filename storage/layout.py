@@ -14,7 +14,7 @@ jobs/{job}/results/{round}.json                 create-once: how a round of the 
 uploads/{id}/{name}                             films that were brought here; deleted when their job is over
 outputs/{job}/{name}                            finished films whose target is the store itself
 queue/{job}                                     there while the job isn't over
-kept/{job}                                      there while the work of a failed job is kept for a retry
+kept/{job}                                      there while work of a job that is over may be
 notices/{id}-{job}                              this job is new or its control has changed: look
 farm/controller.json                            compare-and-swap: which controller leads
 farm/status.json                                how the farm is
@@ -105,7 +105,7 @@ def queued(job_id: str) -> str:
 
 
 def kept(job_id: str) -> str:
-    """There while the work of a failed job is kept for a retry."""
+    """There while work of a job that is over may be: a failed one's is kept for a retry."""
     return f"kept/{job_id}"
 
 

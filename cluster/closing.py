@@ -1,0 +1,69 @@
+"""What comes after the end of a round: what shows faces is deleted, and how it ended is written down.
+
+All of it is done in pieces, since a job may have thousands of chunks and the farm doesn't wait. Whatever breaks off is
+begun again from the beginning; nothing is said to be deleted before it is.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Generator
+
+from cluster.book import Book, Control, JobResult
+from cluster.job import LinkFacts, Plan, PublishFacts
+from cluster.ledger import Ledger
+from cluster.records import BadRecord
+from cluster.states import JobState
+from storage.objects import NoSuchObject
+
+
+def closing(book: Book, job: str, control: Control, state: JobState, reason: str) -> Generator[None, None, JobResult]:
+    """Close a round in this state; what is written of its end already stays. Gives the result at last."""
+    known = book.result(job, control.round)
+    if known is not None:
+        return known
+    ledger, seconds = Ledger(book.store, job), 0.0
+    for unit in ledger.units():
+        with contextlib.suppress(BadRecord):
+            done = ledger.done(unit)
+            seconds += done.seconds if done else 0.0
+        yield
+    result = _facts(ledger, JobResult(state, reason, book.clock(), worker_seconds=round(seconds, 3)))
+    if state is not JobState.FAILED:  # which may be retried
+        count = 0
+        for number in erasing(book, job, control, keep_records=state is JobState.DONE):
+            count += number
+            yield
+        result = dataclasses.replace(result, erased=count)
+    return book.close(job, control.round, result)
+
+
+def erasing(book: Book, job: str, control: Control, keep_records: bool) -> Generator[int, None, None]:
+    """Delete what shows or measures faces: the secret, the source if it was brought for this job alone, and what tries
+    wrote. Gives the number of objects of each piece. Stops where somebody has let the job go on.
+
+    Without `keep_records` whoever goes on begins anew. At each moment, what is recorded as done is there.
+    """
+    ledger = Ledger(book.store, job)
+    if book.control(job).round != control.round:
+        return
+    yield ledger.erase_secret()
+    with contextlib.suppress(NoSuchObject, BadRecord):
+        yield book.erase_upload(ledger)
+    for unit in reversed(ledger.units()):
+        if not keep_records:
+            if book.control(job).round != control.round:
+                return
+            ledger.undo(unit)
+        yield ledger.erase_tries(unit)
+    if not keep_records and book.control(job).round == control.round:
+        yield ledger.erase_records()
+
+
+def _facts(ledger: Ledger, result: JobResult) -> JobResult:
+    """What is known of the film at the end."""
+    with contextlib.suppress(NoSuchObject, BadRecord):
+        result = dataclasses.replace(result, frames=ledger.facts(Plan).frames)
+        result = dataclasses.replace(result, people=ledger.facts(LinkFacts).people)
+        published = ledger.facts(PublishFacts)
+        result = dataclasses.replace(result, film=published.film, report=published.report, bytes=published.bytes)
+    return result
