@@ -1,10 +1,10 @@
-"""Subcommands for a farm as a whole: serve, submit, workers."""
+"""Subcommands for a farm as a whole: serve, submit, workers, token."""
 
 import json
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from cluster import exits, log, processes, records
 from cluster.common import KNOWN, Json, Store, opened, told, wait_for
 from cluster.config import UsageError, moment, pool_settings, project_key
 from cluster.desk import Wish
+from cluster.front import LISTEN, Front, front_settings
 from cluster.inputs import films_below
 from cluster.job import Veil
 from cluster.localray import LocalPool
@@ -22,9 +23,11 @@ from cluster.raypool import ClusterSettings, RayPool
 from cluster.service import Service, ServicePool, read_status
 from cluster.steps import PipelineSteps
 from cluster.tables import ago, table
+from cluster.users import NoSuchUser, NotAllowed, Role, Users
 from pipeline import device as devices
 from storage import layout
 from storage.address import is_object
+from storage.objects import StoreError
 
 
 def serve(
@@ -41,36 +44,55 @@ def serve(
     ] = None,
     autoscale: Annotated[int | None, typer.Option(min=1, help="Most workers to ask Ray's autoscaler for.")] = None,
     grace: Annotated[float, typer.Option(min=0, help="Seconds that running chunks get when the farm is stopped.")] = 90,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help=f"Where the HTTP API listens. Default: {LISTEN}.")
+    ] = None,
+    no_listen: Annotated[bool, typer.Option("--no-listen", help="No HTTP API.")] = False,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PLACE", help="A folder or s3://BUCKET/… that jobs made by the API may name."),
+    ] = None,
+    webhook: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="Told of every new state of a job, by a signed POST.")
+    ] = None,
+    webhook_secret: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What webhooks are signed with: 16 bytes or more.")
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show stacks and the noise of libraries.")] = False,
 ) -> int:
     """Run the farm: take jobs from the store and do them until somebody ends it. Logs JSON lines to stderr."""
-    with own_streams(debug) as (_, err):
+    with own_streams(debug) as (out, err):
         log.to_stream(err)
         try:
+            settings = front_settings(listen, no_listen, webhook or (), webhook_secret, allow or ())
             book, desk = opened(store)
+            front = Front(book.store, desk.place, settings)
             pool: ServicePool
             if ray is None:
                 chosen, gpus = devices.choose(device)
                 processes.adopt_orphans()
                 pool = LocalPool(PipelineSteps(), pool_settings(workers, chosen, gpus))
             else:
-                settings = ClusterSettings(
+                cluster = ClusterSettings(
                     ray, threads, gpu_share, leave_file=str(leave_file) if leave_file else None, most=autoscale
                 )
-                pool = RayPool(PipelineSteps(), settings)
-            return _serve(Service(book.store, desk.place, pool, grace=grace), pool)
+                pool = RayPool(PipelineSteps(), cluster)
+            service = Service(front.store, desk.place, pool, front.changed, grace)
+            return _serve(service, pool, front, lambda text: print(text, file=out, flush=True))
         except KNOWN as error:
             return told(error)
 
 
-def _serve(service: Service, pool: Any) -> int:
+def _serve(service: Service, pool: Any, front: Front, say: Callable[[str], None]) -> int:
     def stop(*_: object) -> None:
         service.stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
+        front.start(service, say)
         service.run()
     finally:
+        front.close()
         if isinstance(pool, LocalPool):
             pool.leave()
             processes.end_all()
@@ -188,4 +210,51 @@ def workers(
     return exits.DONE
 
 
-COMMANDS = (serve, submit, workers)
+def token(
+    user: Annotated[str, typer.Argument(metavar="USER", help="Who gets it. Somebody new is made.")],
+    store: Store,
+    role: Annotated[Role | None, typer.Option(help="Of somebody new. Default: submitter.")] = None,
+    team: Annotated[str, typer.Option(help="Of somebody new: whose jobs they see, too.")] = "",
+    days: Annotated[float | None, typer.Option(min=0.001, max=3660, help="When it ends. Default: never.")] = None,
+    label: Annotated[str, typer.Option(help="What it is for.")] = "",
+    show: Annotated[bool, typer.Option("--list", help="Show the user's tokens instead of making one.")] = False,
+    revoke: Annotated[list[str] | None, typer.Option(metavar="ID", help="End this token of the user.")] = None,
+) -> int:
+    """Make a token for the HTTP API, and print it this once."""
+    try:
+        book, _ = opened(store)
+        users = Users(book.store)
+        if show or revoke:
+            return _old_tokens(users, user, tuple(revoke or ()))
+        try:
+            known = users.user(user)
+        except NoSuchUser:
+            known = users.add(user, role or Role.SUBMITTER, team)
+        if role not in (None, known.role) or team not in ("", known.team):
+            why = f"role {known.role}, team {known.team or '-'}"
+            raise UsageError(f"there is a user {user} already", why, "leave --role and --team out")
+        print(users.issue(user, label, days)[0])
+    except (*KNOWN, NoSuchUser, NotAllowed) as error:
+        told(error)
+        return exits.FAILED if isinstance(error, StoreError) else exits.REFUSED
+    return exits.DONE
+
+
+def _old_tokens(users: Users, user: str, revoke: tuple[str, ...]) -> int:
+    """Revoke some, then show all. Raises NoSuchUser."""
+    users.user(user)
+    for name in revoke:
+        if users.token(name).user != user:
+            raise NoSuchUser(f"{user} has no token {name}")
+        users.revoke(name)
+    now = time.time()
+    lines = []
+    for each in users.tokens(user):
+        state = "good" if each.good(now) else "revoked" if each.revoked else "ended"
+        ends = time.strftime("%Y-%m-%d %H:%M", time.localtime(each.expires)) if each.expires else "never"
+        lines.append((each.id, each.label, ago(each.made), ends, state))
+    table(("token", "label", "made", "ends", "state"), lines)
+    return exits.DONE
+
+
+COMMANDS = (serve, submit, workers, token)

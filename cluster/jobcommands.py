@@ -10,6 +10,9 @@ import typer
 from cluster import exits, records
 from cluster.book import NoSuchJob, NotNow
 from cluster.common import KNOWN, Jobs, Json, Store, opened, told, wait_for
+from cluster.config import UsageError
+from cluster.job import PER_CHUNK, Step
+from cluster.ledger import Unit
 from cluster.places import read_report
 from cluster.service import read_status
 from cluster.states import OVER, JobState, Move
@@ -204,4 +207,36 @@ def erase(names: Jobs, store: Store) -> int:
     return code
 
 
-COMMANDS = (jobs, show, watch, pause, resume, cancel, retry, priority, report, fetch, erase)
+def logs(
+    job: Annotated[str, typer.Argument(metavar="JOB")],
+    store: Store,
+    unit: Annotated[
+        str | None, typer.Option(metavar="STEP[:CHUNK]", help="Only of this: stitch, or render:12. Default: all.")
+    ] = None,
+) -> int:
+    """Print what the workers said of a job, one JSON object a line, by steps and tries. A try that goes on has said
+    nothing yet."""
+    try:
+        book, desk = opened(store)
+        (name,) = desk.choose([job])
+        ledger = book.ledger(name)
+        units = ledger.units() if unit is None else (_unit(unit),)
+        for each in sorted(units, key=lambda u: list(Step).index(u.step)):
+            for _, text in ledger.logs(each):
+                print(text.decode(errors="replace"), end="")
+    except KNOWN as error:
+        return told(error)
+    return exits.DONE
+
+
+def _unit(text: str) -> Unit:
+    """Raises UsageError."""
+    step, colon, chunk = text.partition(":")
+    wanted = Step(step) if step in list(Step) else None
+    if wanted is None or bool(colon) != (wanted in PER_CHUNK) or (colon and not (chunk.isascii() and chunk.isdigit())):
+        why = f"steps are {', '.join(Step)}; analyse and render are of a chunk"
+        raise UsageError(f"--unit {text} is unknown", why, "write STEP or STEP:CHUNK")
+    return Unit(wanted, int(chunk) if colon else None)
+
+
+COMMANDS = (jobs, show, watch, pause, resume, cancel, retry, priority, report, logs, fetch, erase)

@@ -28,7 +28,7 @@ def read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["docs/guide.md", "docs/models.md"])
+@pytest.mark.parametrize("name", ["docs/guide.md", "docs/models.md", "docs/api.md"])
 def test_what_is_generated_is_up_to_date(name: str) -> None:
     """If this fails: .venv/bin/python tools/generate_docs.py"""
     text = read(ROOT / name)

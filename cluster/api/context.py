@@ -1,0 +1,98 @@
+"""What the endpoints work with, and who asks."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from cluster.account import FarmStatus, Progress
+from cluster.api.allowed import Allowed
+from cluster.api.hub import Hub
+from cluster.api.incoming import Incoming
+from cluster.api.limits import Buckets, Limits
+from cluster.api.problems import Problem
+from cluster.book import Book, NoSuchJob
+from cluster.desk import Desk
+from cluster.jobindex import JobIndex, Row
+from cluster.users import Role, User, Users
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything that is there for requests. `status` and `progress`: as they were lately, or are now."""
+
+    book: Book
+    desk: Desk
+    index: JobIndex
+    users: Users
+    hub: Hub
+    incoming: Incoming
+    allowed: Allowed
+    limits: Limits
+    asked: Buckets  # by user
+    refused: Buckets  # by address
+    status: Callable[[], FarmStatus | None]
+    progress: Callable[[], tuple[Progress, ...]]
+    metrics: Callable[[], bytes]
+    leads: Callable[[], bool]
+    stopping: threading.Event
+
+
+def context(request: Request) -> Context:
+    """Of the application that was asked."""
+    found = request.app.state.context
+    assert isinstance(found, Context)
+    return found
+
+
+Ctx = Annotated[Context, Depends(context)]
+_BEARER = HTTPBearer(auto_error=False, scheme_name="token", description="A token of the farm: `vf_…`.")
+
+
+def _user(request: Request, ctx: Ctx, given: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]) -> User:
+    """Who asks. Raises Problem 401 and 429."""
+    address = request.client.host if request.client else ""
+    if ctx.refused.empty(address):
+        raise Problem(429, "too many wrong tokens came from this address; wait a minute", {"Retry-After": "60"})
+    user = ctx.users.who(given.credentials) if given is not None else None
+    if user is None:
+        if given is not None:
+            ctx.refused.take(address)
+        raise Problem(401, "give a valid token: Authorization: Bearer vf_…", {"WWW-Authenticate": "Bearer"})
+    request.state.user = user.name
+    ctx.asked.take(user.name)
+    return user
+
+
+def _at_least(role: Role) -> Callable[[User], User]:
+    def checked(user: Annotated[User, Depends(_user)]) -> User:
+        if not user.may(role):
+            raise Problem(403, f"this takes the role {role}; yours is {user.role}")
+        return user
+
+    return checked
+
+
+Viewer = Annotated[User, Depends(_at_least(Role.VIEWER))]
+Submitter = Annotated[User, Depends(_at_least(Role.SUBMITTER))]
+Reviewer = Annotated[User, Depends(_at_least(Role.REVIEWER))]
+Admin = Annotated[User, Depends(_at_least(Role.ADMIN))]
+
+
+def seen(ctx: Context, user: User, job: str) -> Row:
+    """A job that the user may see. Raises NoSuchJob for others, too: that they exist is nobody's business."""
+    row = ctx.index.row(job)
+    if not user.sees(row.card):
+        raise NoSuchJob(f"there is no job {job}")
+    return row
+
+
+def changeable(ctx: Context, user: User, job: str) -> Row:
+    """A job that the user may change. Raises Problem 403 for one that they only see."""
+    row = seen(ctx, user, job)
+    if not user.changes(row.card):
+        raise Problem(403, "this job belongs to somebody else")
+    return row

@@ -1,0 +1,193 @@
+"""/v1/jobs: make, list, show, change and delete jobs."""
+
+import dataclasses
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Query, Response
+
+from cluster import records
+from cluster.account import Progress
+from cluster.api.context import Context, Ctx, Submitter, Viewer, changeable, seen
+from cluster.api.models import JOB, JobChange, JobDetail, JobList, JobOut, NewJob, ResultOut, job_facts
+from cluster.api.once import Once
+from cluster.api.problems import Problem, responses
+from cluster.config import moment
+from cluster.desk import Wish
+from cluster.job import new_id
+from cluster.jobindex import Query as Wanted
+from cluster.jobindex import Row
+from cluster.states import JobState, Move
+from cluster.users import User
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=responses(401, 403, 404, 422, 429, 503))
+
+JobId = Annotated[str, Path(pattern=JOB, description="Id of a job.")]
+
+
+def _out(ctx: Context, row: Row) -> JobOut:
+    return JobOut(**job_facts(row, _progress(ctx, row)))
+
+
+def _progress(ctx: Context, row: Row) -> Progress | None:
+    if row.control.state is not JobState.RUNNING:
+        return None
+    return next((each for each in ctx.progress() if each.job == row.job), None)
+
+
+@router.post("", status_code=201, response_model=JobDetail, responses=responses(409, 413, 507))
+def create(
+    asked: NewJob,
+    ctx: Ctx,
+    user: Submitter,
+    response: Response,
+    key: Annotated[
+        str | None,
+        Header(alias="Idempotency-Key", min_length=1, max_length=200, description="Makes one job, however often sent."),
+    ] = None,
+) -> JobDetail:
+    """Make a job. The same Idempotency-Key and body give the same job again for a week, with 200."""
+    if (asked.upload is None) == (asked.source is None):
+        raise Problem(422, "give one of upload and source")
+    if key is None:
+        job = _submit(ctx, user, asked, new_id())
+    else:
+        once = Once(ctx.book)
+        job, new = once.claim(user.name, key, asked.model_dump_json().encode())
+        if new:
+            try:
+                _submit(ctx, user, asked, job)
+            except Exception:
+                once.give_up(user.name, key)
+                raise
+        else:
+            response.status_code = 200
+    response.headers["Location"] = f"/v1/jobs/{job}"
+    return _detail(ctx, ctx.index.row(job))
+
+
+def _submit(ctx: Context, user: User, asked: NewJob, job: str) -> str:
+    wish = Wish(
+        to=ctx.allowed.checked(asked.to) if asked.to else "",
+        veil=asked.veil,
+        quality=asked.quality,
+        codec=asked.codec,
+        start=moment(asked.start) if asked.start is not None else None,
+        stop=moment(asked.stop) if asked.stop is not None else None,
+        device=asked.device,
+        overwrite=asked.overwrite,
+        owner=user.name,
+        team=user.team,
+        priority=asked.priority,
+        limit=asked.limit,
+        deadline=asked.deadline,
+        after=tuple(seen(ctx, user, other).job for other in asked.after),
+    )
+    if asked.upload is None:
+        assert asked.source is not None
+        return ctx.desk.submit(ctx.allowed.checked(asked.source), wish, job_id=job)
+    return _submit_upload(ctx, user, asked.upload, wish, job)
+
+
+def _submit_upload(ctx: Context, user: User, upload_id: str, wish: Wish, job: str) -> str:
+    upload = ctx.incoming.find(upload_id)
+    if upload.owner != user.name:
+        raise Problem(404, f"there is no upload {upload_id}")
+    place = f"{ctx.desk.place}/{ctx.incoming.finish(upload)}"
+    ctx.incoming.take(upload, job)
+    try:
+        return ctx.desk.submit(place, dataclasses.replace(wish, name=upload.name), job_id=job)
+    except Exception:
+        ctx.incoming.leave(upload)
+        raise
+
+
+@router.get("", response_model=JobList)
+def jobs(
+    ctx: Ctx,
+    user: Viewer,
+    state: Annotated[list[JobState] | None, Query(description="Only jobs in these states.")] = None,
+    owner: Annotated[str | None, Query(max_length=200)] = None,
+    team: Annotated[str | None, Query(max_length=200)] = None,
+    q: Annotated[str, Query(max_length=200, description="Part of the film's name.")] = "",
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: Annotated[str | None, Query(pattern=JOB, description="`next` of the page before.")] = None,
+) -> JobList:
+    """List jobs, the newest first: one's own, those of one's team, or all for an admin."""
+    page = ctx.index.page(Wanted(frozenset(state or ()), owner, team, q, user.sees), limit, cursor)
+    now = {each.job: each for each in ctx.progress()}
+    found = [
+        JobOut(**job_facts(row, now.get(row.job) if row.control.state is JobState.RUNNING else None))
+        for row in page.rows
+    ]
+    return JobList(jobs=found, next=page.next, total=page.total, complete=ctx.index.ready)
+
+
+@router.get("/{job}", response_model=JobDetail)
+def show(job: JobId, ctx: Ctx, user: Viewer) -> JobDetail:
+    """Show one job."""
+    return _detail(ctx, seen(ctx, user, job))
+
+
+def _detail(ctx: Context, row: Row) -> JobDetail:
+    spec = ctx.book.ledger(row.job).spec()
+    result = ctx.book.result(row.job, row.control.round)
+    settings = records.plain(spec)
+    ended = None
+    if result is not None:
+        ended = ResultOut(**{**records.plain(result), "film": bool(result.film)})
+    return JobDetail(
+        **job_facts(row, _progress(ctx, row)),
+        source=spec.source.place,
+        target=spec.target,
+        settings={name: settings[name] for name in ("veil", "encoding", "start", "stop", "device")},
+        result=ended,
+    )
+
+
+@router.patch("/{job}", response_model=JobOut, responses=responses(409))
+def change(job: JobId, asked: JobChange, ctx: Ctx, user: Submitter) -> JobOut:
+    """Change priority, limit or deadline; of running jobs, too. null takes a limit or a deadline away."""
+    row = changeable(ctx, user, job)
+    fields = asked.model_dump(exclude_unset=True)
+    if fields.get("priority", 0) is None:
+        raise Problem(422, "a priority is a number")
+    if fields:
+        row = Row(job, row.card, ctx.book.change(job, user.name, None, **fields))
+    return _out(ctx, row)
+
+
+def _moved(ctx: Context, user: User, job: str, move: Move) -> JobOut:
+    row = changeable(ctx, user, job)
+    return _out(ctx, Row(job, row.card, ctx.book.change(job, user.name, move)))
+
+
+@router.post("/{job}/pause", response_model=JobOut, responses=responses(409))
+def pause(job: JobId, ctx: Ctx, user: Submitter) -> JobOut:
+    """Hand out no more chunks of it; those that are being worked on are finished."""
+    return _moved(ctx, user, job, Move.PAUSE)
+
+
+@router.post("/{job}/resume", response_model=JobOut, responses=responses(409))
+def resume(job: JobId, ctx: Ctx, user: Submitter) -> JobOut:
+    """Go on with a paused job."""
+    return _moved(ctx, user, job, Move.RESUME)
+
+
+@router.post("/{job}/cancel", response_model=JobOut, responses=responses(409))
+def cancel(job: JobId, ctx: Ctx, user: Submitter) -> JobOut:
+    """End it for good; its work is deleted."""
+    return _moved(ctx, user, job, Move.CANCEL)
+
+
+@router.post("/{job}/retry", response_model=JobOut, responses=responses(409))
+def retry(job: JobId, ctx: Ctx, user: Submitter) -> JobOut:
+    """Try a failed or cancelled job again; what was done is kept."""
+    return _moved(ctx, user, job, Move.RETRY)
+
+
+@router.delete("/{job}", status_code=204, responses=responses(409))
+def delete(job: JobId, ctx: Ctx, user: Submitter) -> None:
+    """Delete a job that is over: its film in the farm's store, its records and its history."""
+    changeable(ctx, user, job)
+    ctx.book.erase(job)
+    ctx.index.drop(job)
