@@ -27,7 +27,7 @@ from pipeline.track import Sample
 SIZE = 192  # pixels of the textures that the network sees
 BAND = (24, 120)  # rows of them: from above the brows to below the cheekbones
 FRAME, LENS = 0, 1  # what it tells
-LEAST = 60.0  # px of a texture that are surely frame or lens on either side, at least; 4 of 60 bare faces have more
+LEAST = 60.0  # px of a texture that are surely frame or lens on either side, at least; bare faces have up to 22
 BRIDGE = slice(SIZE // 2 - 8, SIZE // 2 + 8)  # columns over the nose, ...
 SPAN = 20.0  # ... and px of frame in them, at least: wrinkles lie on both sides, and little joins them
 ALIKE = 0.25  # of the larger side's, what the smaller side must have

@@ -3,8 +3,10 @@
     python tools/build_glasses.py PORTRAITS WORK [--steps N]
 
 Learned from people who do not exist (faker-js/assets-person-portrait, CC0 1.0) with drawn glasses on their faces
-(`glasses_scenes.py`): no real person and no real pair of glasses is in it. Every seventh portrait is left out, to try
-the network on. WORK keeps what was drawn. On one thread, the same machine gives the same bytes.
+(`glasses_scenes.py`): no real person and no real pair of glasses is in it. Folds, shine and heavy brows are drawn on
+most faces, with glasses and without (`glasses_folds.py`): sharp photos have them, and they are no rims. Every seventh
+portrait is left out, to try the network on. WORK keeps what was drawn. On one thread, the same machine gives the same
+bytes.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from build_nobody import SOURCE, meshes_of, read
 from build_objects import Network, bare, graph
+from glasses_folds import bank as folds
 from glasses_scenes import Scenes, bank
 from object_sprites import strands
 from packages import graph_array, store
@@ -30,9 +33,9 @@ from pipeline.glasses import SIZE
 from pipeline.models.graph import to_json
 
 WIDTHS = (12, 24, 40, 56)
-BATCH, RATE, STEPS = 12, 3e-3, 1300
+BATCH, RATE, STEPS = 12, 3e-3, 1700
 LEFT_OUT = 7  # every so manieth portrait is not learned from
-PAIRS, HAIR = 1200, 60  # drawn glasses and strands
+PAIRS, HAIR, FOLDS = 1200, 60, 800  # drawn glasses; strands and folded skin, which are none
 
 
 def drawn(portraits: Path) -> dict[str, np.ndarray]:
@@ -44,7 +47,8 @@ def drawn(portraits: Path) -> dict[str, np.ndarray]:
     dice = random.Random(2)
     hair = np.stack([strands(dice) for _ in range(HAIR)])
     named = np.array([names[i] for i in used])
-    return {"faces": np.stack(faces), "names": named, "glasses": bank(1, PAIRS), "strands": hair}
+    none = {"strands": hair, "folds": folds(4, FOLDS)}
+    return {"faces": np.stack(faces), "names": named, "glasses": bank(1, PAIRS), **none}
 
 
 def loss_of(said: Tensor, told: Tensor) -> Tensor:
@@ -57,7 +61,8 @@ def loss_of(said: Tensor, told: Tensor) -> Tensor:
 
 def learn(network: Network, made: dict[str, np.ndarray], steps: int) -> None:
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-3)
-    scenes, kept = Scenes(made["faces"], made["glasses"], made["strands"], 3), list[tuple[Tensor, Tensor]]()
+    scenes = Scenes(*(made[k] for k in ("faces", "glasses", "strands", "folds")), 3)
+    kept = list[tuple[Tensor, Tensor]]()
     begin, lost = time.monotonic(), list[float]()
     for done in range(steps):
         for group in optimiser.param_groups:

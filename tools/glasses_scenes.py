@@ -130,10 +130,12 @@ def bank(seed: int, count: int) -> np.ndarray:
 class Scenes:
     """Draws batches. The same arguments give the same scenes."""
 
-    def __init__(self, faces: np.ndarray, glasses: np.ndarray, strands: np.ndarray, seed: int) -> None:
-        """`faces` (P, 3, s, s) uint8 without glasses, `glasses` as `bank` draws them, `strands` (N, 3, 192, 192) hair
-        as `object_sprites` draws it, which is no glasses."""
-        self.faces, self.glasses, self.strands = faces, glasses, strands
+    def __init__(
+        self, faces: np.ndarray, glasses: np.ndarray, strands: np.ndarray, folds: np.ndarray, seed: int
+    ) -> None:
+        """`faces` (P, 3, s, s) uint8 without glasses, `glasses` as `bank` draws them; what is no glasses: `strands`
+        (N, 3, 192, 192) hair as `object_sprites` draws it, `folds` (N, 1, 192, 192) as `glasses_folds` draws them."""
+        self.faces, self.glasses, self.strands, self.folds = faces, glasses, strands, folds
         self.torch, self.numpy = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
         axis = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
         self.x, self.y = axis.expand(1, 1, SIZE, SIZE), axis[:, None].expand(1, 1, SIZE, SIZE)
@@ -189,6 +191,15 @@ class Scenes:
         told = torch.cat([(2 * cover).clamp_max(1), inside * (1 - cover) * (lens > 1.0)], 1)
         return torch.log(linear.clamp(0, 1.2) + EPS), told
 
+    def aged(self, logs: Tensor) -> Tensor:
+        """Faces (b, 3, SIZE, SIZE) with folds, shine and heavy brows, and as sharp as a close photo."""
+        b = len(logs)
+        fold = torch.from_numpy(self.folds[self.numpy.integers(0, len(self.folds), b)]).float()
+        fold = self.moved(fold, 0.05, 0.03, 0.02, 0.01) * self.flat(b, 0.2, 1.2) * self.chance(b, 0.6)
+        logs = logs + fold * (1 + self.normal(b, 0.12, 3))
+        fine = logs - torch.lerp(blur(logs, 1.5), blur(logs, 5.0), self.flat(b))
+        return logs + fine * self.flat(b, 0, 1.5) * self.chance(b, 0.5)
+
     def batch(self, b: int) -> tuple[Tensor, Tensor]:
         """What the network sees (b, 5, 96, SIZE), and what it should say (b, 2, 96, SIZE)."""
         who = self.numpy.integers(0, len(self.faces), b)
@@ -196,7 +207,7 @@ class Scenes:
         logs = torch.where(self.chance(b, 0.5) > 0, logs.flip(3), logs)
         logs = self.moved(logs, 0.03, 0.03, 0.02, 0.01)
         tone = (logs * plain_mask(SIZE, CPU)).sum((2, 3), keepdim=True) / plain_mask(SIZE, CPU).sum()
-        logs = tone + self.normal(b, 0.15) + (logs - tone) * self.flat(b, 0.7, 1.2)
+        logs = self.aged(tone + self.normal(b, 0.25) + (logs - tone) * self.flat(b, 0.7, 1.3))
         pairs = torch.from_numpy(self.glasses[self.numpy.integers(0, len(self.glasses), b)]).float()
         pairs = self.moved(pairs, 0.05, 0.03, 0.025, 0.008)
         takes = torch.where(self.chance(b, 0.3) > 0, self.flat(b, 1.2, 4), self.flat(b, 0, 0.45) * self.chance(b, 0.5))
