@@ -24,6 +24,7 @@ from cluster.desk import Desk
 from cluster.jobindex import JobIndex
 from cluster.metrics import FarmMetrics, Sources
 from cluster.service import Service, read_status
+from cluster.sessions import Sessions
 from cluster.users import Users
 from cluster.webhooks import SHORTEST_SECRET, Webhooks, checked_url
 from storage.objects import ObjectStore, StoreError
@@ -156,6 +157,7 @@ class Front:
             desk=self._desk,
             index=self.index,
             users=self.users,
+            sessions=Sessions(self.store, self.users),
             hub=self.hub,
             incoming=self._incoming,
             allowed=Allowed(self._settings.allow),

@@ -22,6 +22,7 @@ farm/unblock/{worker}                           this worker gets another chance
 farm/drain/{worker}                             this worker shall get no more orders
 farm/users/{name}.json                          compare-and-swap: who may do what
 farm/tokens/{id}.json                           compare-and-swap: hash of a token, whose it is, until when
+farm/sessions/{id}.json                         create-once: a browser that is logged in: hash of its cookie, until when
 farm/requests/{hash}.json                       compare-and-swap: which job a request with this key has made
 farm/outbox/{event}.json                        create-once: a webhook that isn't delivered yet
 incoming/{id}/info.json                         create-once: an upload that isn't complete, or isn't a job yet
@@ -142,6 +143,11 @@ def user(name: str) -> str:
 def token(token_id: str) -> str:
     """By which somebody is known."""
     return f"farm/tokens/{token_id}.json"
+
+
+def session(session_id: str) -> str:
+    """A browser that is logged in."""
+    return f"farm/sessions/{session_id}.json"
 
 
 def request(digest: str) -> str:

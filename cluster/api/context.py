@@ -17,6 +17,7 @@ from cluster.api.problems import Problem
 from cluster.book import Book, NoSuchJob
 from cluster.desk import Desk
 from cluster.jobindex import JobIndex, Row
+from cluster.sessions import COOKIE, Sessions, marked
 from cluster.users import Role, User, Users
 
 
@@ -28,6 +29,7 @@ class Context:
     desk: Desk
     index: JobIndex
     users: Users
+    sessions: Sessions
     hub: Hub
     incoming: Incoming
     allowed: Allowed
@@ -57,13 +59,23 @@ def _user(request: Request, ctx: Ctx, given: Annotated[HTTPAuthorizationCredenti
     address = request.client.host if request.client else ""
     if ctx.refused.empty(address):
         raise Problem(429, "too many wrong tokens came from this address; wait a minute", {"Retry-After": "60"})
-    user = ctx.users.who(given.credentials) if given is not None else None
+    user = ctx.users.who(given.credentials) if given is not None else _browser(request, ctx)
     if user is None:
         if given is not None:
             ctx.refused.take(address)
         raise Problem(401, "give a valid token: Authorization: Bearer vf_…", {"WWW-Authenticate": "Bearer"})
     request.state.user = user.name
     ctx.asked.take(user.name)
+    return user
+
+
+def _browser(request: Request, ctx: Context) -> User | None:
+    """Whose session it is. Raises Problem 403 for what changes something and doesn't come from a page of it."""
+    cookie = request.cookies.get(COOKIE, "")
+    user = ctx.sessions.who(cookie)
+    reads = request.method in ("GET", "HEAD", "OPTIONS")
+    if user is not None and not reads and not marked(cookie, request.headers.get("x-csrf-token", "")):
+        raise Problem(403, "a request of a browser's session needs X-CSRF-Token, as the dashboard's pages have it")
     return user
 
 

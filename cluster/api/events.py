@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
@@ -15,6 +15,7 @@ from cluster.api.context import Context, Ctx, Viewer, seen
 from cluster.api.hub import Happening
 from cluster.api.models import JOB, JobOut, job_facts, progress_out
 from cluster.api.problems import Problem, responses
+from cluster.sessions import COOKIE
 from cluster.users import User
 
 router = APIRouter(prefix="/v1/events", tags=["events"], responses=responses(401, 403, 404, 422, 429, 503))
@@ -44,8 +45,8 @@ async def events(
     count = getattr(request.app.state, "streams", 0)
     if count >= ctx.limits.streams:
         raise Problem(503, "too many streams are open", {"Retry-After": "30"})
-    token = request.headers["authorization"].partition(" ")[2]
-    stream = _Stream(ctx, user, token, job, last)
+    token, cookie = request.headers.get("authorization", "").partition(" ")[2], request.cookies.get(COOKIE, "")
+    stream = _Stream(ctx, user, lambda: ctx.users.who(token) if token else ctx.sessions.who(cookie), job, last)
     ends = time.monotonic() + seconds
 
     async def told() -> AsyncIterator[str]:
@@ -67,8 +68,10 @@ async def events(
 class _Stream:
     """What one client is told."""
 
-    def __init__(self, ctx: Context, user: User, token: str, job: str | None, last: str | None) -> None:
-        self._ctx, self._user, self._token, self._job = ctx, user, token, job
+    def __init__(
+        self, ctx: Context, user: User, who: Callable[[], User | None], job: str | None, last: str | None
+    ) -> None:
+        self._ctx, self._user, self._who, self._job = ctx, user, who, job
         self._asked = time.monotonic()
         place = ctx.hub.place(last) if last else ctx.hub.last
         self._lost = place is None
@@ -77,13 +80,13 @@ class _Stream:
         self._looked, self._spoke = 0.0, 0.0
 
     def to_ask(self) -> bool:
-        """Whether it is time to look if the token still counts."""
+        """Whether it is time to look if the token, or the session, still counts."""
         return time.monotonic() - self._asked > _ALIVE
 
     def welcome(self) -> bool:
-        """Whether the token still counts."""
+        """Whether it still counts."""
         self._asked = time.monotonic()
-        user = self._ctx.users.who(self._token)
+        user = self._who()
         if user is not None:
             self._user = user
         return user is not None

@@ -17,6 +17,7 @@ from cluster.api.limits import Buckets, Limits
 from cluster.book import Book
 from cluster.desk import Desk
 from cluster.jobindex import JobIndex
+from cluster.sessions import Sessions
 from cluster.users import Role, Users
 from storage.memory import MemoryStore
 from storage.objects import ObjectStore
@@ -48,6 +49,7 @@ class Api:
             desk=Desk(self.book, str(place / "store")),
             index=self.index,
             users=self.users,
+            sessions=Sessions(self.store, self.users),
             hub=self.hub,
             incoming=self.incoming,
             allowed=Allowed([str(place / "films"), "s3://films/in"]),
