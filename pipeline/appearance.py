@@ -22,6 +22,9 @@ EPS = 0.12  # added before logarithms, in RGB of 0..1: keeps dark noise from bec
 LIGHT = 0.24  # sigma of what counts as light, in distances between the eyes' outer corners
 SKIN = (0.62, 0.48, 0.40)  # a middle skin, to look at textures by themselves
 SMALL = 128  # pixels of textures that are only compared
+BROWS, LIDS = ("left_brow", "right_brow"), ("left_eye", "right_eye")
+BESIDE = (0.05, 0.11)  # how far a part of the face reaches from its points, and its soft edge, in units
+BEYOND = 0.25  # how much is left of what brows and lids are darker than may be
 
 
 def flatten(logs: Tensor, weight: Tensor, sigma: float) -> Tensor:
@@ -70,6 +73,45 @@ def plain_mask(size: int, device: torch.device) -> Tensor:
     for px, py in uv.coordinates(torch.device("cpu"))[torch.from_numpy(np.concatenate(named))].tolist():
         mask *= (torch.hypot(x - px, y - py) > 0.09 * uv.PIXELS_PER_UNIT).float()
     return mask.to(device)
+
+
+@lru_cache(maxsize=8)
+def near_mask(named: tuple[str, ...], size: int, device: torch.device) -> Tensor:
+    """(1, 1, size, size) 1 on a part of the face, softly ending beside it. `named` are points and rings of `topology`,
+    as "left_brow" or "lips_outer"."""
+    axis = (torch.arange(size) + 0.5) * uv.SIZE / size / uv.PIXELS_PER_UNIT
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    of_points = [topology.points(n) if n.endswith("brow") else topology.ring(n) for n in named]
+    places = uv.coordinates(torch.device("cpu"))[torch.from_numpy(np.concatenate(of_points))] / uv.PIXELS_PER_UNIT
+    far = torch.stack([torch.hypot(x - px, y - py) for px, py in places.tolist()]).amin(0)
+    return ((BESIDE[1] - far) / (BESIDE[1] - BESIDE[0])).clamp(0, 1)[None, None].to(device)
+
+
+def darkness(textures: Tensor, named: tuple[str, ...]) -> Tensor:
+    """(F,) how much darker than plain skin a part of textures (F, 3, s, s) is, in logarithms."""
+    size, device = textures.shape[-1], textures.device
+    core = (near_mask(named, size, device) == 1).float() * (1 - alive_mask(size, device))
+    plain, grey = plain_mask(size, device), textures.mean(1, keepdim=True)
+    return (grey * plain).sum((1, 2, 3)) / plain.sum() - (grey * core).sum((1, 2, 3)) / core.sum()
+
+
+def limited(dark: Tensor, limit: Tensor) -> Tensor:
+    """How dark what is `dark` may stay."""
+    return torch.minimum(dark, limit + BEYOND * (dark - limit))
+
+
+def natural(textures: Tensor, most: Tensor) -> Tensor:
+    """Textures (F, 3, s, s) with brows and lids that are no darker than they are on people, against plain skin: made
+    portraits are made up. `most` (F, 2) says how dark brows and lids may be, in logarithms."""
+    size, device = textures.shape[-1], textures.device
+    plain = plain_mask(size, device)
+    skin = (textures * plain).sum((2, 3), keepdim=True) / plain.sum()
+    factor = torch.ones(len(textures), 1, size, size, device=device)
+    for named, limit in zip((BROWS, LIDS), most.T, strict=True):
+        dark = darkness(textures, named)
+        share = torch.where(dark > limit, limited(dark, limit) / dark, 1.0)[:, None, None, None]
+        factor = torch.minimum(factor, 1 - near_mask(named, size, device) * (1 - share))
+    return textures + (factor - 1) * (textures - skin).clamp_max(0)
 
 
 def unwrap(image: Tensor, mesh: Tensor, size: int) -> Tensor:

@@ -21,11 +21,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline import uv
-from pipeline.appearance import SKIN
+from pipeline.appearance import SKIN, natural, near_mask
 from pipeline.errors import ModelError
 from pipeline.models import weights
 
 COLOUR = 0.7  # how much colour textures keep beside their brightness: portraits are more colourful than films
+LIPS = 1.15  # the same of lips, which on people are redder
+DARKEST = ((0.13, 0.28), (0.19, 0.30))  # brows and lids by group, in logarithms against skin; see `natural`
 MIXED = 4  # portraits in one identity: with fewer, one of them would show
 AMPLIFIED = 0.75  # of the portraits' own spread about their group's mean: more looks like no one could
 MOST = 0.5  # logarithms; how far a texture differs from its group's mean anywhere
@@ -128,9 +130,9 @@ class NobodyModel:
     def textures(self, drawn: Tensor, *, small: bool = False) -> Tensor:
         """(P, 3, s, s) from weights (P, N + G); s is 512, or 128. Memory: one texture besides the result."""
         if small:
-            parts = _small(self)
+            parts = small_textures(self)
             middle = parts[len(self.groups) + self.group(drawn)]
-            return _moderate(torch.einsum("pn,nchw->pchw", drawn, parts), middle)
+            return natural(_moderate(torch.einsum("pn,nchw->pchw", drawn, parts), middle), self.darkest(drawn))
         result = torch.zeros(len(drawn), 3, uv.SIZE, uv.SIZE)
         for n in drawn.abs().amax(0).nonzero()[:, 0].tolist():
             part = unpacked(self.pictures[n], self.limits[n])
@@ -140,7 +142,11 @@ class NobodyModel:
         for group in sorted(set(self.group(drawn).tolist())):
             n, chosen = len(self.groups) + group, self.group(drawn) == group
             result[chosen] = _moderate(result[chosen], unpacked(self.pictures[n], self.limits[n]))
-        return result
+        return natural(result, self.darkest(drawn))
+
+    def darkest(self, drawn: Tensor) -> Tensor:
+        """(P, 2) how dark brows and lids may be."""
+        return torch.tensor(DARKEST)[self.group(drawn)]
 
     def identities(self, seeds: Sequence[Seed], *, small: bool = False) -> list[Identity]:
         """The identities that the seeds stand for, on the CPU. Small ones are for comparing candidates."""
@@ -149,7 +155,8 @@ class NobodyModel:
         drawn = torch.stack([self.draw(s) for s in seeds])
         shapes, textures = self.shapes(drawn), self.textures(drawn, small=small)
         grey = textures.mean(1, keepdim=True)
-        textures = grey + COLOUR * (textures - grey)
+        lips = near_mask(("lips_outer", "lips_inner"), textures.shape[-1], torch.device("cpu"))
+        textures = grey + (COLOUR + (LIPS - COLOUR) * lips) * (textures - grey)
         mask = F.interpolate(uv.blend_mask(torch.device("cpu"))[None, None], size=textures.shape[-1], mode="area")
         whole = torch.cat([textures, mask.expand(len(seeds), -1, -1, -1)], 1)
         return [_identity(s, shape, t[None]) for s, shape, t in zip(seeds, shapes, whole, strict=True)]
@@ -161,7 +168,7 @@ def _moderate(textures: Tensor, middle: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def _small(model: NobodyModel) -> Tensor:
+def small_textures(model: NobodyModel) -> Tensor:
     """(N + G, 3, 128, 128) all small textures. Only who compares candidates needs them, and unpacks them once."""
     return torch.stack([unpacked(content, limit) for content, limit in zip(model.small, model.limits, strict=True)])
 

@@ -65,6 +65,37 @@ def test_textures_are_large_enough_and_differ(model: NobodyModel) -> None:
     assert (wide - small.levels[0]).abs().max() < 0.15
 
 
+def test_brows_and_lids_are_no_darker_than_on_people(model: NobodyModel) -> None:
+    drawn = torch.stack([model.draw(Seed.derive(b"k", str(i))) for i in range(60)])
+    textures, limits = model.textures(drawn, small=True), torch.tensor(identity.DARKEST)[model.group(drawn)]
+    for part, named in enumerate((appearance.BROWS, appearance.LIDS)):
+        assert (appearance.darkness(textures, named) < limits[:, part] + 0.12).all()
+    brows = appearance.darkness(textures, appearance.BROWS)
+    assert brows[model.group(drawn) == 0].median() < 0.17, "women's"
+    assert brows.std() > 0.03, "they still differ"
+
+
+def test_what_is_light_already_stays_as_it_is() -> None:
+    textures = 0.05 * torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))
+    brow = appearance.near_mask(appearance.BROWS, 128, torch.device("cpu"))
+    textures[1] -= 0.6 * brow[0]
+    result = appearance.natural(textures, torch.full((2, 2), 0.2))
+    assert torch.equal(result[0], textures[0])
+    assert 0.2 < appearance.darkness(result, appearance.BROWS)[1] < 0.4
+    assert torch.equal(result[1][:, brow[0, 0] == 0], textures[1][:, brow[0, 0] == 0])
+
+
+def test_lips_keep_their_colour_and_skin_some_of_it(model: NobodyModel) -> None:
+    drawn = model.draw(Seed.derive(b"k", "a"))[None]
+    plain, (someone,) = model.textures(drawn, small=True)[0], model.identities([Seed.derive(b"k", "a")], small=True)
+    near = appearance.near_mask(("lips_outer", "lips_inner"), 128, torch.device("cpu"))[0, 0]
+    lips = near == 1
+    before, after = ((t - t.mean(0)).abs() for t in (plain, someone.levels[0][0, :3]))
+    assert torch.allclose(after[:, lips], identity.LIPS * before[:, lips], atol=1e-5)
+    cheeks = (appearance.plain_mask(128, torch.device("cpu"))[0, 0] == 1) & (near == 0)
+    assert torch.allclose(after[:, cheeks], identity.COLOUR * before[:, cheeks], atol=1e-5)
+
+
 def test_drawn_faces_are_not_the_portraits_and_not_one_another(model: NobodyModel) -> None:
     seeds = [Seed.derive(b"k", str(i)) for i in range(12)]
     drawn = torch.stack([model.draw(s) for s in seeds])
