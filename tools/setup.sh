@@ -5,6 +5,7 @@
 # PYTHON       interpreter, 3.11 to 3.13
 # TORCH        auto: the CUDA build of PyTorch where an NVIDIA GPU is, the CPU build elsewhere; or cpu, or cuda
 # TORCH_INDEX  a package index to take PyTorch from; empty: see `torch_for_cpu`
+# EXTRAS       which of the project's extras; empty: none
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -53,5 +54,6 @@ case "${TORCH:-auto}" in
     *) say "TORCH is auto, cpu or cuda, not $TORCH"; exit 2 ;;
 esac
 
-install --constraint constraints.txt --editable '.[test,dev]'
+extras=${EXTRAS-test,dev}
+install --constraint constraints.txt --editable ".${extras:+[$extras]}"
 say "ready: $("$venv" -c 'import torch; print("torch", torch.__version__)')"
