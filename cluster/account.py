@@ -70,7 +70,9 @@ class Account(Watch):
         self._book, self._clock = book, clock
         self._progress: dict[str, Progress] = {}
         self._first: dict[tuple[str, Step], int] = {}  # frames that were done when the step began here
-        self._doing: dict[str, _Doing] = {}  # by worker
+        self._doing: dict[str, _Doing] = {}  # by worker: what it was given last
+        # Worker and job by attempt: a worker gets its next order before what it made is committed.
+        self._out: dict[str, tuple[str, str]] = {}
         self._speed: dict[str, tuple[int, float]] = {}  # frames and seconds by worker
         self._why: dict[str, str] = {}  # a worker was blocked
         self.frames: Counter[tuple[str, str, str]] = Counter()  # by worker, device and step
@@ -100,14 +102,16 @@ class Account(Watch):
     def handed(self, job: Job, order: Order, seat: Seat) -> None:
         """See Watch."""
         self._doing[seat.name] = _Doing(order.job, str(order.unit), order.attempt)
+        self._out[order.attempt] = seat.name, order.job
         self._devices[seat.name] = seat.device
 
     def ended(self, job: Job, outcome: Outcome, frames: int) -> None:
         """See Watch."""
-        for worker, doing in list(self._doing.items()):
-            if doing.attempt == outcome.order.attempt:
-                del self._doing[worker]
-                self._count(worker, outcome, frames)
+        attempt = outcome.order.attempt
+        worker, _ = self._out.pop(attempt, (outcome.worker, ""))
+        if worker in self._doing and self._doing[worker].attempt == attempt:
+            del self._doing[worker]
+        self._count(worker, outcome, frames)
 
     def _count(self, worker: str, outcome: Outcome, frames: int) -> None:
         step = outcome.order.unit.step
@@ -128,6 +132,9 @@ class Account(Watch):
         """The job is over."""
         self._progress.pop(job, None)
         self._first = {key: done for key, done in self._first.items() if key[0] != job}
+        # Orders of a job that was cancelled end without a word.
+        self._out = {attempt: each for attempt, each in self._out.items() if each[1] != job}
+        self._doing = {worker: doing for worker, doing in self._doing.items() if doing.job != job}
 
     def workers(
         self, places: Iterable[Place], blocked: frozenset[str], drained: frozenset[str]

@@ -92,9 +92,11 @@ def _submit_upload(ctx: Context, user: User, upload_id: str, wish: Wish, job: st
     upload = ctx.incoming.find(upload_id)
     if upload.owner != user.name:
         raise Problem(404, f"there is no upload {upload_id}")
-    place = f"{ctx.desk.place}/{ctx.incoming.finish(upload)}"
+    if (come := ctx.incoming.offset(upload)) != upload.length:
+        raise Problem(409, f"{come} of the upload's {upload.length} bytes have come")
     ctx.incoming.take(upload, job)
     try:
+        place = f"{ctx.desk.place}/{ctx.incoming.finish(upload)}"
         return ctx.desk.submit(place, dataclasses.replace(wish, name=upload.name), job_id=job)
     except Exception:
         ctx.incoming.leave(upload)

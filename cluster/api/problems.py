@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from cluster.book import NoSuchJob, NotNow
 from cluster.users import NoSuchUser, NotAllowed
 from pipeline.errors import PipelineError
-from storage.objects import Conflict, NoSuchObject, NotSupported, StoreError, StoreFull, Transient
+from storage.objects import AlreadyThere, Conflict, NoSuchObject, NotSupported, StoreError, StoreFull, Transient
 
 _LOG = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def answer(status: int, detail: str, headers: dict[str, str] | None = None, **mo
 def _status(error: Exception) -> int:
     table: tuple[tuple[type[Exception] | tuple[type[Exception], ...], int], ...] = (
         ((NoSuchJob, NoSuchUser, NoSuchObject), 404),
-        ((NotNow, NotAllowed, Conflict), 409),
+        ((NotNow, NotAllowed, AlreadyThere, Conflict), 409),
         (PipelineError, 422),
         (NotSupported, 501),
         (StoreFull, 507),

@@ -196,6 +196,14 @@ def test_deleting(api: Api, kim: TestClient) -> None:
     assert list(api.store.keys("uploads")) == []
 
 
+def test_an_upload_that_isnt_complete_is_no_film_yet(api: Api, kim: TestClient) -> None:
+    place = begin(kim, 5)
+    send(kim, place, 0, b"01")
+    answer = kim.post("/v1/jobs", json={"upload": place.rpartition("/")[2]})
+    assert (answer.status_code, answer.json()["detail"]) == (409, "2 of the upload's 5 bytes have come")
+    assert api.book.jobs() == ()
+
+
 def test_uploads_of_others_arent_there(api: Api, kim: TestClient) -> None:
     place = begin(kim, 5)
     for other in (api.client("lee"), api.client("ann", Role.ADMIN)):
