@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 STAMP := .venv/.done-$(TORCH)
 
-.PHONY: help setup demo check test bench clean
+.PHONY: help setup demo check test chaos bench clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,6 +29,9 @@ check: setup  ## style, types, import rules, documents
 
 test: setup  ## all tests but those that need a GPU
 	$(BIN)/python -m pytest tests/unit tests/integration
+
+chaos: setup  ## break things under a farm at random and compare what comes out (ARGS="--faults 200 --seed 1")
+	$(BIN)/python tests/support/chaos.py $(ARGS)
 
 bench: setup  ## measure speed and recall, with deface as peer (ARGS=… for its options)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'

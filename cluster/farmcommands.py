@@ -44,6 +44,9 @@ def serve(
     ] = None,
     autoscale: Annotated[int | None, typer.Option(min=1, help="Most workers to ask Ray's autoscaler for.")] = None,
     grace: Annotated[float, typer.Option(min=0, help="Seconds that running chunks get when the farm is stopped.")] = 90,
+    steady_chunks: Annotated[
+        bool, typer.Option("--steady-chunks", help="Cut a film the same way each time, not by measured speed.")
+    ] = False,
     listen: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help=f"Where the HTTP API listens. Default: {LISTEN}.")
     ] = None,
@@ -77,7 +80,7 @@ def serve(
                     ray, threads, gpu_share, leave_file=str(leave_file) if leave_file else None, most=autoscale
                 )
                 pool = RayPool(PipelineSteps(), cluster)
-            service = Service(front.store, desk.place, pool, front.changed, grace)
+            service = Service(front.store, desk.place, pool, front.changed, grace, steady_chunks)
             return _serve(service, pool, front, lambda text: print(text, file=out, flush=True))
         except KNOWN as error:
             return told(error)

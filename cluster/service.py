@@ -67,14 +67,16 @@ class Service:
         pool: ServicePool,
         on_change: Callable[[str, Card, Control], None] = lambda *_: None,
         grace: float = 90.0,
+        steady: bool = False,
     ) -> None:
-        """`grace`: seconds that running chunks get to end when the service is stopped."""
+        """`grace`: seconds that running chunks get to end when the service is stopped. `steady`: the length of chunks
+        follows from the film alone, not from measured speed."""
         self.book, self.health, self.pool = Book(store), Health(), pool
         self.account = Account(self.book)
         self._store, self._grace = store, grace
         self._on_change = on_change
         self.lead = Lead(store)
-        farm = Farm(pool, self.account, self.account, self.health, Pace())
+        farm = Farm(pool, self.account, self.account, self.health, None if steady else Pace())
         self._farm = farm
         self.controller = Controller(self.book, place, farm, self.lead, self._changed)
         self._drained = frozenset[str]()

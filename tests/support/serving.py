@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,7 +20,7 @@ from cluster.job import PER_CHUNK, Veil
 from cluster.states import JobState
 from storage.address import open_store
 
-PATIENCE = 180.0  # seconds that anything may take before a test fails: a shared machine may be slow
+PATIENCE = float(os.environ.get("VEILFARM_TEST_PATIENCE", "180"))  # seconds that anything may take before a test fails: a shared machine may be slow
 
 
 def until(what: Callable[[], object], seconds: float = PATIENCE, every: float = 0.05) -> None:
@@ -64,6 +64,7 @@ class FarmStore:
 
     place: str
     folder: Path  # for logs
+    serving: Serving | None = None
 
     @property
     def book(self) -> Book:
@@ -73,20 +74,28 @@ class FarmStore:
     @contextmanager
     def serve(self, *options: str) -> Iterator[Serving]:
         """A controller with two workers, on a Ray of its own unless `options` say otherwise."""
+        with self.process([VEILFARM, "serve", "--store", self.place, *(options or ("--workers", "2"))]) as serving:
+            yield serving
+
+    @contextmanager
+    def process(self, command: Sequence[str]) -> Iterator[Serving]:
+        """A controller by another command."""
         mark = f"VEILFARM_TEST_RUN={os.getpid()}-{time.monotonic_ns()}"
         name, _, value = mark.partition("=")
         log = self.folder / f"serve-{time.monotonic_ns()}.log"
         with open(log, "wb") as file:
             process = subprocess.Popen(
-                [VEILFARM, "serve", "--store", self.place, *(options or ("--workers", "2"))],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, name: value},
             )
         try:
-            yield Serving(process, mark, log)
+            self.serving = Serving(process, mark, log)
+            yield self.serving
         finally:
+            self.serving = None
             for pid in alive(mark):
                 os.kill(pid, signal.SIGKILL)
             process.wait()
@@ -99,6 +108,10 @@ class FarmStore:
         """A film as a job, each face a mosaic: quick, and all that a farm does is the same."""
         return Desk(self.book, self.place).submit(str(source), Wish(to=to, veil=Veil.MOSAIC, **wish))  # type: ignore[arg-type]
 
+    def submit_with_key(self, source: str | Path, key: bytes) -> str:
+        """The same with a project key: two runs give the same film."""
+        return Desk(self.book, self.place).submit(str(source), Wish(veil=Veil.MOSAIC, key_fingerprint="0" * 16), key)
+
     def state(self, job: str) -> JobState:
         """Where it is."""
         return self.book.control(job).state
@@ -108,6 +121,7 @@ class FarmStore:
         final = (JobState.FAILED, JobState.CANCELLED, JobState.DONE)
 
         def there() -> bool:
+            assert self.serving is None or self.serving.process.poll() is None, self.serving.said()
             now = self.state(job)
             assert now is state or now not in final, [entry.what for entry in self.book.history(job)]
             return now is state

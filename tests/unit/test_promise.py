@@ -63,6 +63,7 @@ OPTIONS = {
         "leave_file": "a file whose presence counts",
         "autoscale": "a number",
         "grace": "a number",
+        "steady_chunks": "a switch",
         "listen": "an address",
         "no_listen": "a switch",
         "allow": "folders and buckets of films",
