@@ -95,11 +95,6 @@ def darkness(textures: Tensor, named: tuple[str, ...]) -> Tensor:
     return (grey * plain).sum((1, 2, 3)) / plain.sum() - (grey * core).sum((1, 2, 3)) / core.sum()
 
 
-def limited(dark: Tensor, limit: Tensor) -> Tensor:
-    """How dark what is `dark` may stay."""
-    return torch.minimum(dark, limit + BEYOND * (dark - limit))
-
-
 def natural(textures: Tensor, most: Tensor) -> Tensor:
     """Textures (F, 3, s, s) with brows and lids that are no darker than they are on people, against plain skin: made
     portraits are made up. `most` (F, 2) says how dark brows and lids may be, in logarithms."""
@@ -109,7 +104,7 @@ def natural(textures: Tensor, most: Tensor) -> Tensor:
     factor = torch.ones(len(textures), 1, size, size, device=device)
     for named, limit in zip((BROWS, LIDS), most.T, strict=True):
         dark = darkness(textures, named)
-        share = torch.where(dark > limit, limited(dark, limit) / dark, 1.0)[:, None, None, None]
+        share = torch.where(dark > limit, limit / dark * (1 - BEYOND) + BEYOND, 1.0)[:, None, None, None]
         factor = torch.minimum(factor, 1 - near_mask(named, size, device) * (1 - share))
     return textures + (factor - 1) * (textures - skin).clamp_max(0)
 

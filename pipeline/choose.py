@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline import appearance, traits, uv
+from pipeline import appearance, traits
 from pipeline.errors import NoIdentity
 from pipeline.glasses import SIZE as GLASSES
 from pipeline.glasses import Optician
-from pipeline.identity import Identity, NobodyModel, Seed, small_textures
+from pipeline.identity import Identity, NobodyModel, Seed
 from pipeline.look import warped
 from pipeline.models.recogniser import SIZE, Recogniser
 from pipeline.occlude import texture
@@ -39,7 +39,6 @@ LOOKS = 3  # samples of the person that a candidate is tried on
 EYE_LOOKS = 2  # of these, as many are looked at for brows and eyes alone
 EYE_ROWS = slice(17, 60)  # where they are in an aligned face
 _STEP = 0.5  # of a contradiction: finer differences say nothing, and would make the choice unsteady
-DARKER = 0.1  # brows that are darker than the person's by as much are a contradiction: hair doesn't go with them
 ENOUGH = 1.0  # contradictions below which faces fit alike: of those, the farthest from the person is sought
 
 
@@ -63,7 +62,7 @@ def choose(
     others = torch.cat([torch.zeros(0, 128), *(_portrait(model, seed) for seed in taken)])
     known = torch.cat([model.portraits, others])
     limits = torch.cat([torch.full((len(model.portraits),), FROM_PORTRAIT), torch.full((len(others),), FROM_OTHERS)])
-    fitting = _fitting(model, secret, person, looks, None if steady else _brows(looks))
+    fitting = _fitting(model, secret, person, looks)
     for start in range(0, CANDIDATES * ROUNDS, CANDIDATES):
         seeds = fitting[start : start + CANDIDATES]
         faces = _portraits(model, seeds, recogniser)
@@ -80,39 +79,15 @@ def choose(
     )
 
 
-def _fitting(
-    model: NobodyModel, secret: bytes, person: str, looks: Sequence["_Look"], brows: float | None = None
-) -> list[Seed]:
-    """The seeds that fit the head best, best first. `brows` says how dark the person's are, where that may count: it
-    depends on the looks more than the recogniser's vectors do."""
+def _fitting(model: NobodyModel, secret: bytes, person: str, looks: Sequence["_Look"]) -> list[Seed]:
+    """The seeds that fit the head best, best first."""
     seeds = [Seed.derive(secret, person, attempt) for attempt in range(DRAWN)]
     if not looks:
         return seeds[: CANDIDATES * ROUNDS]
     wanted = traits.apparent(torch.stack([look.embedding for look in looks]), model.probes)
-    drawn = torch.stack([model.draw(s) for s in seeds])
-    misfit = traits.contradictions(drawn @ model.traits, wanted)
-    if brows is not None:
-        dark = appearance.limited(drawn @ _portraits_brows(model), model.darkest(drawn)[:, 0])
-        misfit += (dark - brows).clamp_min(0) / DARKER
-    misfit = (misfit.clamp_min(ENOUGH) / _STEP).round()
+    drawn = torch.stack([model.draw(s) for s in seeds]) @ model.traits
+    misfit = (traits.contradictions(drawn, wanted).clamp_min(ENOUGH) / _STEP).round()
     return [seeds[k] for k in misfit.argsort(dim=0, stable=True)[: CANDIDATES * ROUNDS].tolist()]
-
-
-@lru_cache(maxsize=1)
-def _portraits_brows(model: NobodyModel) -> Tensor:
-    """(N + G,) how dark the brows of the model's portraits are."""
-    return appearance.darkness(small_textures(model), appearance.BROWS)
-
-
-def _brows(looks: Sequence["_Look"]) -> float | None:
-    """How dark the person's brows are against the skin, in logarithms."""
-    if not looks:
-        return None
-    size, device = appearance.SMALL, torch.device("cpu")
-    logs = torch.stack([torch.log(appearance.unwrap(k.image, k.mesh, size) + appearance.EPS) for k in looks])
-    face = (appearance.face_mask(size, device) - appearance.alive_mask(size, device)).expand(len(looks), -1, -1, -1)
-    flat = appearance.flatten(logs, face, appearance.LIGHT * uv.PIXELS_PER_UNIT * size / uv.SIZE)
-    return float(appearance.darkness(flat, appearance.BROWS).median())
 
 
 class _Look:

@@ -130,9 +130,9 @@ class NobodyModel:
     def textures(self, drawn: Tensor, *, small: bool = False) -> Tensor:
         """(P, 3, s, s) from weights (P, N + G); s is 512, or 128. Memory: one texture besides the result."""
         if small:
-            parts = small_textures(self)
+            parts = _small(self)
             middle = parts[len(self.groups) + self.group(drawn)]
-            return natural(_moderate(torch.einsum("pn,nchw->pchw", drawn, parts), middle), self.darkest(drawn))
+            return natural(_moderate(torch.einsum("pn,nchw->pchw", drawn, parts), middle), self._darkest(drawn))
         result = torch.zeros(len(drawn), 3, uv.SIZE, uv.SIZE)
         for n in drawn.abs().amax(0).nonzero()[:, 0].tolist():
             part = unpacked(self.pictures[n], self.limits[n])
@@ -142,10 +142,9 @@ class NobodyModel:
         for group in sorted(set(self.group(drawn).tolist())):
             n, chosen = len(self.groups) + group, self.group(drawn) == group
             result[chosen] = _moderate(result[chosen], unpacked(self.pictures[n], self.limits[n]))
-        return natural(result, self.darkest(drawn))
+        return natural(result, self._darkest(drawn))
 
-    def darkest(self, drawn: Tensor) -> Tensor:
-        """(P, 2) how dark brows and lids may be."""
+    def _darkest(self, drawn: Tensor) -> Tensor:
         return torch.tensor(DARKEST)[self.group(drawn)]
 
     def identities(self, seeds: Sequence[Seed], *, small: bool = False) -> list[Identity]:
@@ -168,7 +167,7 @@ def _moderate(textures: Tensor, middle: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def small_textures(model: NobodyModel) -> Tensor:
+def _small(model: NobodyModel) -> Tensor:
     """(N + G, 3, 128, 128) all small textures. Only who compares candidates needs them, and unpacks them once."""
     return torch.stack([unpacked(content, limit) for content, limit in zip(model.small, model.limits, strict=True)])
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from portrait import as_picture, portrait
 
-from pipeline import appearance, choose, identity
+from pipeline import choose, identity
 from pipeline.errors import NoIdentity
 from pipeline.follow import angles
 from pipeline.identity import NobodyModel, Seed
@@ -104,32 +104,3 @@ def test_without_glasses_there_is_no_second_choice(model: NobodyModel, sample: S
     with pytest.raises(NoIdentity, match="the same"):
         choose.choose(model, b"k", "a", [sample], [], bare=True)
     choose.choose(model, b"k", "a", [with_glasses(sample)], [], bare=True)
-
-
-def test_brows_fit_the_head_unless_the_choice_must_be_steady(
-    model: NobodyModel, sample: Sample, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looks = [choose._Look(sample)]
-    dark = choose._brows(looks)
-    assert dark is not None
-    assert 0.02 < dark < 0.4
-    light = sample.crop.astype(np.float32)
-    whiter = [choose._Look(replace(sample, crop=(255 - (255 - light) * 0.5).astype(np.uint8)))]
-    paler = choose._brows(whiter)
-    assert paler is not None
-    assert paler < 0.8 * dark
-    fit = [choose._fitting(model, b"k", "a", looks, brows)[:20] for brows in (None, -0.2)]
-    textures = [model.textures(torch.stack([model.draw(s) for s in seeds]), small=True) for seeds in fit]
-    any_, pale = (appearance.darkness(t, appearance.BROWS).mean() for t in textures)
-    assert pale < any_ - 0.02
-    asked = list[float | None]()
-
-    def fitting(*given: object) -> list[Seed]:
-        asked.append(given[-1])  # type: ignore[arg-type]
-        return []
-
-    monkeypatch.setattr(choose, "_fitting", fitting)
-    for steady in (False, True):
-        with pytest.raises(NoIdentity):
-            choose.choose(model, b"k", "a", [sample], [], steady)
-    assert asked == [dark, None]

@@ -25,7 +25,7 @@ def tool() -> ModuleType:
 def faces(count: int) -> torch.Tensor:
     """(N, 3, 128, 128) the same face over and over: the mean of those who look female."""
     model = identity.load()
-    middle = identity.small_textures(model)[len(model.groups)]
+    middle = identity._small(model)[len(model.groups)]
     return middle.expand(count, -1, -1, -1).clone()
 
 
@@ -57,6 +57,6 @@ def test_hair_on_the_forehead_goes_and_brows_and_eyes_stay(tool: ModuleType) -> 
 
 def test_the_model_lends_no_fringe(tool: ModuleType) -> None:
     model = identity.load()
-    dark = tool.over_brows(identity.small_textures(model)[: len(model.groups)])
+    dark = tool.over_brows(identity._small(model)[: len(model.groups)])
     assert float(dark.max()) < 0.07
     assert len(model.groups) > 100
