@@ -5,6 +5,7 @@ the running chunks lost.
 """
 
 import contextlib
+import dataclasses
 import logging
 import time
 from collections import Counter, deque
@@ -373,21 +374,24 @@ class Controller:
             end.pieces = closing(self._book, job, end.control, end.state, end.reason)
         try:
             next(end.pieces)
+            return
         except StopIteration as stop:
             result: JobResult = stop.value
-            if end.control.state not in OVER:
-                move = Move.FINISH if result.state is JobState.DONE else Move.FAIL
-                moved = self._move(job, move, result.reason, end.cause)
-                if moved is None:  # cancelled or paused meanwhile, and looked at
-                    if self._ended.get(job) is end:
-                        del self._ended[job]
-                    return
-                self._forget(job)
-            self._book.unqueue(job)
-            del self._ended[job]
         except (NoSuchJob, ValueError):  # it was erased meanwhile, or is damaged
             self._ended.pop(job, None)
             self._look_at(job)
+            return
         except Transient:
             end.pieces = None
             raise
+        end.pieces = None  # if what follows breaks off, it is begun again, and finds the result
+        if end.control.state not in OVER:
+            move = Move.FINISH if result.state is JobState.DONE else Move.FAIL
+            if self._move(job, move, result.reason, end.cause) is None:  # cancelled or paused meanwhile: looked at
+                if self._ended.get(job) is end:
+                    del self._ended[job]
+                return
+            self._forget(job)
+            end.control = dataclasses.replace(end.control, state=result.state)
+        self._book.unqueue(job)
+        del self._ended[job]

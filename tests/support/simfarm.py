@@ -2,7 +2,7 @@
 lets its caller die at any operation, and users who change their minds."""
 
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from types import SimpleNamespace
@@ -138,6 +138,7 @@ class SimWorkers:
         self.orders: dict[str, Order] = {}  # by worker
         self.stopped: list[Order] = []
         self.most = 0
+        self.haste = 0.7  # how probable it is that an order is done when somebody polls
         self.places: tuple[Any, ...] = ()
 
     def seats(self, unit: Unit) -> tuple[Seat, ...]:
@@ -149,8 +150,8 @@ class SimWorkers:
         self.most = max(self.most, len(self.orders))
 
     def poll(self, timeout: float) -> list[Outcome]:
-        self._clock.now += 0.05 if self.orders else max(timeout, 0.05)
-        names = [name for name in sorted(self.orders) if self._rng.random() < 0.7]
+        self._clock.now += 0.05 if self.orders else 4 * timeout
+        names = [name for name in sorted(self.orders) if self._rng.random() < self.haste]
         return [self._do(self.orders.pop(name), name) for name in names]
 
     def _do(self, order: Order, worker: str) -> Outcome:
@@ -244,11 +245,6 @@ def until(head: Head, what: Callable[[], object], turns: int = 2000) -> None:
             return
         head.turn()
     raise AssertionError("it didn't come to pass")
-
-
-def gone(deque_of: deque[Any]) -> bool:
-    """Whether nothing is left in it."""
-    return not deque_of
 
 
 AWAY: Transient = Unreachable("nobody answers")
