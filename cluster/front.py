@@ -20,6 +20,7 @@ from cluster.api.server import Server
 from cluster.book import Book, Card, Control
 from cluster.config import UsageError
 from cluster.counted import CountedStore
+from cluster.dashboard.mount import mount
 from cluster.desk import Desk
 from cluster.jobindex import JobIndex
 from cluster.metrics import FarmMetrics, Sources
@@ -143,7 +144,7 @@ class Front:
         if self.webhooks is not None:
             self.webhooks.start()
         if self.server is not None:
-            self.server.start(create(self.context(service)))
+            self.server.start(mount(create(self.context(service))))
             _LOG.info("the API listens on %s", self.server.url)
             say(f"The API listens on {self.server.url}")
         threading.Thread(target=self._keep_house, args=(service, say), name="house", daemon=True).start()

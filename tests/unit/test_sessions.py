@@ -25,7 +25,9 @@ def test_a_session_ends_with_time_with_its_token_and_by_logging_out() -> None:
     sessions = Sessions(store, users, clock)
     assert sessions.begin("vf_nonsense") is None
     first, second, third = (sessions.begin(text) for _ in range(3))
-    assert first and second and third
+    assert first
+    assert second
+    assert third
     assert sessions.who(first) == users.user("kim")
     assert sessions.who(first[:-1] + ("A" if first[-1] != "A" else "B")) is None
     assert sessions.who("") is None
@@ -35,7 +37,8 @@ def test_a_session_ends_with_time_with_its_token_and_by_logging_out() -> None:
     clock.now += LASTS + 1
     assert sessions.who(second) is None
     fourth = sessions.begin(text)
-    assert fourth and sessions.who(fourth)
+    assert fourth
+    assert sessions.who(fourth)
     users.revoke(token.id)
     clock.now += 10
     assert sessions.who(fourth) is None
