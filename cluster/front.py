@@ -170,6 +170,7 @@ class Front:
             metrics=FarmMetrics(sources).text,
             leads=lambda: service.leads,
             stopping=self._stopping,
+            worth=lambda frames, megapixels: service.pace.seconds(frames, megapixels) if service.pace else None,
         )
 
     def close(self) -> None:

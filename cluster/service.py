@@ -76,7 +76,8 @@ class Service:
         self._store, self._grace = store, grace
         self._on_change = on_change
         self.lead = Lead(store)
-        farm = Farm(pool, self.account, self.account, self.health, None if steady else Pace())
+        self.pace = None if steady else Pace()
+        farm = Farm(pool, self.account, self.account, self.health, self.pace)
         self._farm = farm
         self.controller = Controller(self.book, place, farm, self.lead, self._changed)
         self._drained = frozenset[str]()

@@ -41,6 +41,8 @@ class Context:
     metrics: Callable[[], bytes]
     leads: Callable[[], bool]
     stopping: threading.Event
+    worth: Callable[[int, float], float | None] = lambda *_: None
+    """Worker seconds that so many frames of so many megapixels will take; None while nobody knows."""
 
 
 def context(request: Request) -> Context:
