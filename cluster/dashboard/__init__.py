@@ -1,1 +1,1 @@
-"""The dashboard: pages drawn by the server, one small script, one style sheet. No build step, nothing from elsewhere."""
+"""The dashboard: pages drawn by the server, a small script and one style sheet. There is no build step."""

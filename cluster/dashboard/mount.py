@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from cluster.dashboard import entry, jobs
+from cluster.dashboard import entry, job, jobs, people
 from cluster.dashboard.pages import HERE
 
 
@@ -24,7 +24,7 @@ class _Static(StaticFiles):
 
 def mount(app: FastAPI) -> FastAPI:
     """The same application, with pages."""
-    for module in (entry, jobs):
+    for module in (entry, jobs, job, people):
         app.include_router(module.router)
     app.mount("/static", _Static(directory=HERE / "static"))
     return app

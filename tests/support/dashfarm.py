@@ -135,7 +135,7 @@ def people(frames: int) -> LinkFacts:
             if person == 2:
                 treated = {"cover_small": count}
             if person == 3:
-                treated = {"replace": count - 240, "cover_pose": 150, "cover_occluded": 90}
+                treated = {"replace": count - 240, "cover_profile": 150, "cover_presence": 90}
             tracks.append(TrackFacts(len(tracks), person, first, last, count, *sizes[person], treated))
     ids = {"0": "4f1c9a7be2d05388", "1": "b07d11c5e96a2f43", "2": "", "3": "09ce5b8824d7f1a6"}
     return LinkFacts(4, {key: value for key, value in ids.items() if value}, tuple(tracks))
