@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline import uv
+from pipeline import pores, uv
 from pipeline.appearance import EPS, LIGHT
 from pipeline.exchange import exchange
 from pipeline.filters import blur, match_bands, spread
@@ -327,6 +327,25 @@ def _draw_luma(crops: Sequence[_Crop], maps: _Maps, inner: _Part, laid: Tensor, 
     unit = white - black
     relit = exponential(skin.add_(_laid(light[:, 3:] + math.log(unit), cell, skin))).add_(black - EPS * unit)
     most = SOFT if crops[0].region.height <= TINY else SHARP
-    part.lerp_(match_bands(relit, part, cover, unit, most), cover)
+    new = match_bands(relit, part, cover, unit, most)
+    if pores.near(crops[0].region.height):
+        _detail(new, frame[..., rows, columns], cover, crops, maps, inner, unit)
+    part.lerp_(new, cover)
     for crop, luma, where in zip(crops, warped[:, 0], maps.changed(1, *size), strict=True):
         crop.region.write_luma(luma, where)
+
+
+def _detail(
+    new: Tensor, frame: Tensor, cover: Tensor, crops: Sequence[_Crop], maps: _Maps, inner: _Part, unit: float
+) -> None:
+    """Pores and grain for the new skin (F, 1, h, w), in place, as the frame (F, 1, h, w) has them."""
+    scale, place = crops[0].region.height / TALL, maps.grid[:, _PLACE, inner[0], inner[1]]
+    where, scales = pores.plain(place, maps.step), torch.stack([c.scale for c in crops]).tolist()
+    bands = pores.measure(new, frame, (where, cover), unit, (scale, scales))
+    if all(b == pores.NOTHING for b in bands):
+        return
+    seeds = [c.face.identity.seed for c in crops]
+    pattern = pores.shown(place, seeds, maps.step, scale).mul_(where).mul_(new)
+    pores.add(
+        new, pattern, bands, [pores.grain_of(s, c.face.picture.number) for s, c in zip(seeds, crops, strict=True)]
+    )
