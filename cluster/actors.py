@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.job import PER_CHUNK, Failure
+from cluster.job import PER_CHUNK, Failure, Step
 from cluster.schedule import Seat
 from cluster.trouble import treatment
 from cluster.workers import Order, Outcome, Steps, Worker
+
+_COUNTING = PER_CHUNK | {Step.INDEX}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class Patience:
 
     silent: float = 30.0  # without an answer, of one that has answered before
     born: float = 300.0  # without a first answer: it loads its networks before it can
-    stuck: float = 900.0  # with answers, in a step per chunk, but without another frame
+    stuck: float = 900.0  # with answers, in a step that counts frames, but without another one
+    whole: float = 86400.0  # with answers, in one of the other steps: they take as long as the film is long
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +87,13 @@ class Place:
     order: Order | None = None
     outcome: Any = None  # reference of it
     asked: Any = None  # reference of a status
-    born: float = 0.0
+    born: float = 0.0  # since when it is waited for; it may be there for long before anybody asks
     heard: float | None = None
     frames: int = 0
     moved: float = 0.0
     leaving: bool = False
     died: bool = False
+    called: bool = False  # whether its status was ever asked for
     note: Any = None  # the pool's own
 
 
@@ -117,11 +121,12 @@ class Actors:
 
     def busy(self) -> bool:
         """Whether any order is out."""
-        return any(place.order is not None for place in self.places.values())
+        return any(place.order is not None for place in tuple(self.places.values()))
 
     def frames(self) -> dict[str, int]:
         """Frames done so far, by attempt."""
-        return {place.order.attempt: place.frames for place in self.places.values() if place.order is not None}
+        places = tuple(self.places.values())  # a pool that starts up adds to them in another thread
+        return {place.order.attempt: place.frames for place in places if place.order is not None}
 
     def collect(self, timeout: float) -> tuple[list[Outcome], list[Place]]:
         """What ended, and the workers that are gone with it or can't be trusted any more: they are out of `places`, and
@@ -132,6 +137,8 @@ class Actors:
         self._ask()
         waiting = {place.outcome: place for place in self.places.values() if place.order is not None}
         ready = ray.wait(list(waiting), num_returns=1, timeout=timeout)[0] if waiting else []
+        if ready:  # many may end at once
+            ready = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)[0]
         outcomes, gone = [], []
         for place in [waiting[reference] for reference in ready]:
             order = place.order
@@ -145,8 +152,11 @@ class Actors:
             place.order = place.outcome = None
             if broken:
                 gone.append(place)
+        names = {place.name for place in gone}
         for place, failure in self._given_up():
-            if place.order is not None and place not in gone:
+            if place.name in names:
+                continue
+            if place.order is not None:
                 outcomes.append(Outcome(place.order, 0.0, failure, None, place.name))
             gone.append(place)
         self.remove(gone)
@@ -190,12 +200,14 @@ class Actors:
             place.asked = None
         for place in self.places.values():
             if place.asked is None:
+                if not place.called:
+                    place.called, place.born = True, self._clock()
                 place.asked = place.actor.status.options(concurrency_group="status").remote()
 
     def _heard(self, place: Place, status: Status) -> None:
         now = self._clock()
         place.heard = now
-        place.leaving = place.leaving or status.leaving
+        place.leaving = status.leaving
         if place.order is not None and status.attempt == place.order.attempt and status.frames != place.frames:
             place.frames, place.moved = status.frames, now
 
@@ -209,9 +221,12 @@ class Actors:
             if quiet > (patience.born if place.heard is None else patience.silent):
                 failure = Failure("WorkerLost", "a worker fell silent", f"no answer for {quiet:.0f} s", "", "")
                 found.append((place, _by(failure, place.name)))
-            elif place.order is not None and place.order.unit.step in PER_CHUNK and now - place.moved > patience.stuck:
-                why = f"no frame was done for {now - place.moved:.0f} s"
-                found.append((place, _by(Failure("WorkerHung", "a worker hangs", why, "", ""), place.name)))
+            elif place.order is not None:
+                counts = place.order.unit.step in _COUNTING
+                if now - place.moved > (patience.stuck if counts else patience.whole):
+                    what = "no frame was done" if counts else f"{place.order.unit} isn't through"
+                    failure = Failure("WorkerHung", "a worker hangs", f"{what} for {now - place.moved:.0f} s", "", "")
+                    found.append((place, _by(failure, place.name)))
         return found
 
 
@@ -229,8 +244,15 @@ def _by(failure: Failure, worker: str) -> Failure:
 
 
 def _died(error: Exception, worker: str) -> Failure:
-    lines = str(error).strip().splitlines()
-    memory = "OutOfMemory" in type(error).__name__
+    name, text = type(error).__name__, str(error).strip()
+    trace = "\n".join(text.splitlines())
+    if name in ("ActorUnavailableError", "NodeDiedError") or any(words in text for words in _NODE):
+        why = "its machine went away, or can't be reached"
+        return Failure("WorkerLost", "a worker was lost", why, "", trace, worker)
+    memory = "OutOfMemory" in name
     cause = "WorkerOutOfMemory" if memory else "WorkerDied"
     why = "it ran out of memory" if memory else "it was killed or it crashed"
-    return Failure(cause, "a worker process died", why, "try fewer --workers", "\n".join(lines), worker)
+    return Failure(cause, "a worker process died", why, "try fewer --workers", trace, worker)
+
+
+_NODE = ("its node has died", "actor's node was terminated")  # what Ray says of an actor whose machine went away

@@ -184,11 +184,14 @@ class LocalPool:
         if self._up.is_set() and self._error is not None and self._early_order is None:
             raise FarmError(f"Ray did not start: {self._error}") from self._error
         self._check_servers()
+        if not self._up.is_set():
+            if self._early_order is None:
+                self._up.wait(timeout)
+            return self._early_outcomes(timeout)
         if self._actors.busy():
             return self._early_outcomes(0) + self._collect(timeout)
-        if self._early_order is None:
-            self._up.wait(timeout)
-        return self._early_outcomes(timeout)
+        # Idle workers are asked, too: one that has died is replaced before it is needed.
+        return self._collect(0) + self._early_outcomes(timeout)
 
     def _early_outcomes(self, timeout: float) -> list[Outcome]:
         try:

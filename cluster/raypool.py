@@ -51,12 +51,10 @@ class ClusterSettings:
 def shapes(resources: Mapping[str, float], settings: ClusterSettings) -> tuple[Shape, ...]:
     """The workers of a machine: those on its GPUs first, then one for every `threads` processors that are left."""
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    found = list[Shape]()
-    for _ in range(gpus):
-        for _ in range(int(1 / settings.gpu_share)):
-            if cpus >= settings.gpu_threads:
-                found.append(Shape("cuda", settings.gpu_threads, settings.gpu_share))
-                cpus -= settings.gpu_threads
+    places = gpus * int(1 / settings.gpu_share + 1e-6)
+    each = max(1, min(settings.gpu_threads, cpus // places)) if places else 0  # with few processors, no GPU stays idle
+    found = [Shape("cuda", each, settings.gpu_share)] * (min(places, cpus // each) if places else 0)
+    cpus -= each * len(found)
     found += [Shape("cpu", settings.threads, 0.0)] * (cpus // settings.threads)
     return tuple(found)
 
@@ -70,9 +68,10 @@ class RayPool:
         settings: ClusterSettings,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Connects. Raises FarmError."""
-        self._steps, self._settings, self._clock = steps, settings, clock
+        self._steps, self._settings, self._clock, self._sleep = steps, settings, clock, sleep
         self._actors = Actors(patience or Patience(), clock)
         self._nodes: dict[str, tuple[Shape, ...]] = {}
         self._missing: dict[str, tuple[str, str, Shape]] = {}  # workers to start: by name, node, host and shape
@@ -149,9 +148,9 @@ class RayPool:
             self._asked = now
         outcomes, gone = self._actors.collect(timeout)
         self._again(gone)
-        if not self._actors.busy():
-            time.sleep(min(timeout, 0.25))
         lost, self._lost = self._lost, []
+        if not (outcomes or lost or self._actors.busy()):
+            self._sleep(min(timeout, 0.25))
         return outcomes + lost
 
     def _again(self, places: list[Place]) -> None:

@@ -147,3 +147,19 @@ def test_a_step_that_needs_no_ray_is_ended_without_one(ray: FakeRay) -> None:
             pool.poll(0)
     finally:
         pool.close()
+
+
+def test_idle_workers_are_asked_and_one_that_died_is_replaced(ray: FakeRay) -> None:
+    pool = LocalPool(DrySteps(), PoolSettings(1, 1, 0))
+    pool._up.set()
+    pool._add_worker()
+    (place,) = pool.places
+    place.actor.state = type("ActorDiedError", (ray.error,), {})()
+    try:
+        pool.poll(0)
+        pool.poll(0)
+        (after,) = pool.places
+        assert after.actor is not place.actor
+        assert ray.killed == [place.actor]
+    finally:
+        pool.close()
