@@ -57,6 +57,7 @@ class Control:
     round: int = 1  # retries of the whole job begin a new one
     round_id: str = ""  # failures with earlier ids are of an earlier round
     revision: int = 0  # counts changes, so that no two records are the same
+    ending: JobState | None = None  # how the round has ended, while that is being written down: it is settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +163,6 @@ class Book:
             after = _changed(before, move, reason, fields, self.clock())
             if move is Move.RETRY:
                 self._ready(job, before)
-            if move is Move.CANCEL and self.result(job, before.round) is not None:
-                raise NotNow(f"job {job} has just ended")
             try:
                 self.store.replace(layout.control(job), records.dumps(after), etag)
             except Conflict:
@@ -171,7 +170,8 @@ class Book:
             # The notice first: whoever breaks off here has left out a line of the history, and nothing else.
             if tell:
                 self.tell(job)
-            self.note(job, Entry(self.clock(), who, _told(before, after), after.state if move else None, cause))
+            if after.ending is None:
+                self.note(job, Entry(self.clock(), who, _told(before, after), after.state if move else None, cause))
             self.seen(job, after)
             return after
         raise Conflict(f"job {job} is being changed by others all the time; try again")
@@ -293,12 +293,16 @@ def _known(job: str) -> str:
 
 def _changed(before: Control, move: Move | None, reason: str | None, fields: dict[str, Any], now: float) -> Control:
     after = dataclasses.replace(before, revision=before.revision + 1, **fields)
+    if before.ending is not None and (move in (Move.PAUSE, Move.CANCEL) or "ending" in fields):
+        raise NotNow("the job has just ended")
+    if "ending" in fields and before.state is not JobState.RUNNING:
+        raise NotNow(f"a job that is {before.state} can't end")
     if move is None:
         return after if reason is None else dataclasses.replace(after, reason=reason)
     state = TRANSITIONS[before.state].get(move)
     if state is None:
         raise NotNow(f"a job that is {before.state} can't be {_PAST[move]}")
-    after = dataclasses.replace(after, state=state, reason=reason or "", since=now)
+    after = dataclasses.replace(after, state=state, reason=reason or "", since=now, ending=None)
     if move is Move.RETRY:
         # All tries of the round before are older than its end. By the controller's clock, which also makes their ids:
         # this machine's may be another.

@@ -6,14 +6,20 @@ begun again from the beginning; nothing is said to be deleted before it is.
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Generator
 
-from cluster.book import Book, Control, JobResult
+from cluster.book import Book, Control, JobResult, NoSuchJob
 from cluster.job import LinkFacts, Plan, PublishFacts
 from cluster.ledger import Ledger
 from cluster.records import BadRecord
-from cluster.states import JobState
+from cluster.states import OVER, JobState
 from storage.objects import NoSuchObject
+
+_LOG = logging.getLogger(__name__)
+
+KEEP_FAILED = 7 * 86400.0  # seconds for which the work of a failed job is kept for a retry
+LATE = 3600.0  # seconds after which a worker that was given up writes nothing any more
 
 
 def closing(book: Book, job: str, control: Control, state: JobState, reason: str) -> Generator[None, None, JobResult]:
@@ -57,6 +63,23 @@ def erasing(book: Book, job: str, control: Control, keep_records: bool) -> Gener
         yield ledger.erase_tries(unit)
     if not keep_records and book.control(job).round == control.round:
         yield ledger.erase_records()
+
+
+def tidying(book: Book, job: str) -> Generator[None, None, None]:
+    """Delete the work of a job that failed long ago, and what late workers have written of others. Does nothing before
+    its time."""
+    yield
+    with contextlib.suppress(NoSuchJob):
+        control = book.control(job)
+        failed = control.state is JobState.FAILED
+        if control.state in OVER:
+            if book.clock() - control.since < (KEEP_FAILED if failed else LATE):
+                return
+            for _ in erasing(book, job, control, keep_records=control.state is JobState.DONE):
+                yield
+        if failed:
+            _LOG.info("the work of job %s is deleted, which failed long ago", job, extra={"job": job})
+    book.unkeep(job)
 
 
 def _facts(ledger: Ledger, result: JobResult) -> JobResult:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 from cluster.book import Book, Card, Control, JobResult, NoSuchJob, NotNow
-from cluster.closing import closing, erasing
+from cluster.closing import closing, tidying
 from cluster.farm import Farm
 from cluster.job import born
 from cluster.lead import Lead
@@ -32,8 +32,6 @@ SPELL = 0.5  # seconds of one turn for what can wait: the workers can't, and the
 MOST_AT_ONCE = 16  # jobs that are worked on at once; the others wait without costing anything
 MORE_URGENT = 8  # so many more that go before all of these
 STARTING = 4  # jobs without chunks yet that are worked on at once
-KEEP_FAILED = 7 * 86400.0  # seconds for which the work of a failed job is kept for a retry
-LATE = 3600.0  # seconds after which a worker that was given up writes nothing any more
 HALF = 86400.0  # seconds after which a submission that isn't complete was broken off
 
 
@@ -160,24 +158,8 @@ class Controller:
             self._look_at(job)
             yield
         for job in self._book.kept_jobs():
-            yield from self._tidy(job)
-
-    def _tidy(self, job: str) -> Iterator[None]:
-        """Delete the work of a job that failed long ago, and what late workers have written of others."""
-        yield
-        with contextlib.suppress(NoSuchJob):
-            control = self._book.control(job)
-            failed = control.state is JobState.FAILED
-            if job in self._ended or (
-                control.state in OVER and self._book.clock() - control.since < (KEEP_FAILED if failed else LATE)
-            ):
-                return
-            if control.state in OVER:
-                for _ in erasing(self._book, job, control, keep_records=control.state is JobState.DONE):
-                    yield
-            if failed:
-                _LOG.info("the work of job %s is deleted, which failed long ago", job, extra={"job": job})
-        self._book.unkeep(job)
+            if job not in self._ended:
+                yield from tidying(self._book, job)
 
     def _look_at(self, job: str, told: bool = False) -> None:
         """See what a job is now. `told`: by a notice, and not by its place in the queue."""
@@ -201,7 +183,8 @@ class Controller:
         if told:
             self._book.enqueue(job)  # it may have been taken out of the queue by who saw its last round end
         end = self._ended.get(job)
-        if end is not None and (end.control.round, JobState.RUNNING) == (control.round, control.state):
+        known = None if end is None else (end.control.round, JobState.RUNNING, end.control.ending)
+        if known == (control.round, control.state, control.ending):
             self.tickets[job] = Ticket(card, control)
             return
         self._ended.pop(job, None)
@@ -225,7 +208,10 @@ class Controller:
             self._waiting.follow(job, card.after)
         else:
             self._waiting.leave(job, card.after)
-        able = control.state in (JobState.QUEUED, JobState.RUNNING)
+        if control.ending is not None and job not in self._ended:  # another controller came that far
+            self._farm.drop(job, stop=True)
+            self._ended[job] = _End(control, control.ending, control.reason)
+        able = control.state in (JobState.QUEUED, JobState.RUNNING) and control.ending is None
         if control.state is JobState.PAUSED:
             self._farm.drop(job)
         if not able:
@@ -299,24 +285,15 @@ class Controller:
                 return
             if not self._begin(first.job):
                 return
-            if self._farm.holds(first.job):
-                owners[first.owner] += 1
-                count, most = count + 1, first.priority if most is None else max(first.priority, most)
+            owners[first.owner] += 1
+            count, most = count + 1, first.priority if most is None else max(first.priority, most)
 
     def _begin(self, job: str) -> bool:
-        """Hand it to the farm, unless its end is written already. False when it changed meanwhile."""
-        control = self.tickets[job].control
-        if control.state is JobState.QUEUED:
-            moved = self._move(job, Move.START)
-            if moved is None:
-                return False
-            control = moved
-        result = self._book.result(job, control.round)
+        """Hand it to the farm. False when it changed meanwhile."""
+        if self.tickets[job].control.state is JobState.QUEUED and self._move(job, Move.START) is None:
+            return False
         self._line.remove(job)
-        if result is None:
-            self._farm.add(self._job(job))
-        else:  # an earlier controller came that far
-            self._ended[job] = _End(control, result.state, result.reason)
+        self._farm.add(self._job(job))
         return True
 
     def _job(self, job: str) -> Job:
@@ -333,10 +310,12 @@ class Controller:
             since=control.round_id,
         )
 
-    def _move(self, job: str, move: Move | None, reason: str = "", cause: str = "") -> Control | None:
+    def _move(
+        self, job: str, move: Move | None, reason: str = "", cause: str = "", **fields: JobState
+    ) -> Control | None:
         """None when the job is somewhere else by now; then it is looked at."""
         try:
-            control = self._book.change(job, ME, move, reason, tell=False, cause=cause)
+            control = self._book.change(job, ME, move, reason, tell=False, cause=cause, **fields)
         except (NotNow, NoSuchJob, Conflict, ValueError):
             self._look_at(job)
             return None
@@ -369,7 +348,15 @@ class Controller:
                 self._write_end(job, end)
 
     def _write_end(self, job: str, end: _End) -> None:
-        """The next piece of it."""
+        """The next piece of it. The first one settles it: from then on the round can't end in another way."""
+        if end.control.state not in OVER and end.control.ending is None:
+            settled = self._move(job, None, end.reason, ending=end.state)
+            if settled is None:  # cancelled or paused meanwhile, and looked at
+                if self._ended.get(job) is end:
+                    del self._ended[job]
+                return
+            end.control = settled
+            return
         if end.pieces is None:
             end.pieces = closing(self._book, job, end.control, end.state, end.reason)
         try:
@@ -387,7 +374,7 @@ class Controller:
         end.pieces = None  # if what follows breaks off, it is begun again, and finds the result
         if end.control.state not in OVER:
             move = Move.FINISH if result.state is JobState.DONE else Move.FAIL
-            if self._move(job, move, result.reason, end.cause) is None:  # cancelled or paused meanwhile: looked at
+            if self._move(job, move, result.reason, end.cause) is None:  # another controller did, and it was looked at
                 if self._ended.get(job) is end:
                     del self._ended[job]
                 return

@@ -43,7 +43,7 @@ from cluster.states import JobState
 from cluster.workers import Order, Outcome
 from storage import layout
 from storage.memory import MemoryStore
-from storage.objects import NoSuchObject, ObjectStore, Transient, Unreachable
+from storage.objects import NoSuchObject, ObjectStore, StoreError, Transient, Unreachable
 
 CHUNKS = 2
 
@@ -160,9 +160,8 @@ class SimWorkers:
         try:
             if trouble is None or trouble[1]:
                 self.write(order)
-        except NoSuchObject as error:
-            trouble = ("NoSuchObject", False)
-            return Outcome(order, 1.0, Failure(trouble[0], str(error), "", "", "", worker), None, worker)
+        except StoreError as error:
+            return Outcome(order, 1.0, Failure(type(error).__name__, str(error), "", "", "", worker), None, worker)
         if trouble is not None:
             return Outcome(order, 1.0, Failure(trouble[0], "trouble", "", "", "", worker), None, worker)
         return Outcome(order, 1.0, None, facts_of(order.unit), worker)

@@ -11,7 +11,8 @@ import pytest
 from simfarm import AWAY, Clock, Head, KilledError, MemoryStore, Mortal, one_at_a_time, submit, until
 
 from cluster.book import Book, NoSuchJob, NotNow
-from cluster.controller import HALF, KEEP_FAILED, LATE, SCAN_EVERY
+from cluster.closing import KEEP_FAILED, LATE
+from cluster.controller import HALF, SCAN_EVERY
 from cluster.job import Step
 from cluster.lead import LEASE
 from cluster.ledger import Ledger, Unit
@@ -225,7 +226,7 @@ def test_whatever_happens_every_job_comes_to_its_end_once(monkeypatch: pytest.Mo
             sleeper.lead._renewed = world.clock.now if sleeper.lead._renewed <= renewed else sleeper.lead._renewed
         elif dice < 0.6:
             world.write_late(1)
-        world.turn(head)
+        world.turn(head if head in world.heads else None)
     world.bad_luck = 0.0
     for head in world.heads:
         head.mortal.fate = lambda name, when: None
@@ -306,12 +307,12 @@ def test_a_submission_that_breaks_off_is_one_or_none_and_in_nobodys_way(monkeypa
 
 
 def test_an_end_that_was_written_counts(world: World) -> None:
-    """The result is there, the job's state not yet: it isn't worked on again, and can't be cancelled any more."""
+    """How it ended is settled, the job's state not yet: it isn't worked on again, and can't be cancelled any more."""
     job = world.submit()
     until(world.lead, lambda: world.lead.farm.jobs)
-    while world.book.result(job, 1) is None:
+    while world.book.control(job).ending is None:
         world.lead.mortal.fate = lambda name, when: (
-            KilledError() if name == "create" and when == "after" and world.book.result(job, 1) else None
+            KilledError() if name == "replace" and when == "after" and world.book.control(job).ending else None
         )
         world.turn()
     assert world.state(job) is JobState.RUNNING
