@@ -69,7 +69,7 @@ def front_settings(
         raise UsageError(str(error), "", "correct it") from error
     if urls and secret is None:
         raise UsageError("--webhook needs --webhook-secret", "receivers must know who calls", _MAKE)
-    address = None if no_listen else _address(listen or LISTEN, listen is not None)
+    address = None if no_listen else _address(LISTEN if listen is None else listen, listen is not None)
     return FrontSettings(address, urls, _secret(secret) if secret else b"", tuple(allow))
 
 

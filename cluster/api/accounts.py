@@ -19,7 +19,7 @@ from cluster.api.models import (
 from cluster.api.problems import Problem, responses
 from cluster.users import NAME, NoSuchUser, Role
 
-router = APIRouter(prefix="/v1", tags=["users"], responses=responses(401, 403, 404, 409, 413, 422, 429, 503))
+router = APIRouter(prefix="/v1", tags=["users"], responses=responses(400, 401, 403, 404, 409, 413, 422, 429, 503))
 
 UserName = Annotated[str, Path(pattern=f"^{NAME}$")]
 TokenId = Annotated[str, Path(pattern=JOB)]

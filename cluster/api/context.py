@@ -59,7 +59,8 @@ _BEARER = HTTPBearer(auto_error=False, scheme_name="token", description="A token
 def _user(request: Request, ctx: Ctx, given: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]) -> User:
     """Who asks. Raises Problem 401 and 429."""
     address = request.client.host if request.client else ""
-    if ctx.refused.empty(address):
+    # Who was known before isn't shut out by others who come from the same address, as all do behind a proxy.
+    if given is not None and ctx.refused.empty(address) and not ctx.users.met(given.credentials):
         raise Problem(429, "too many wrong tokens came from this address; wait a minute", {"Retry-After": "60"})
     user = ctx.users.who(given.credentials) if given is not None else _browser(request, ctx)
     if user is None:

@@ -34,7 +34,7 @@ def _progress(ctx: Context, row: Row) -> Progress | None:
     return next((each for each in ctx.progress() if each.job == row.job), None)
 
 
-@router.post("", status_code=201, response_model=JobDetail, responses=responses(409, 413, 507))
+@router.post("", status_code=201, response_model=JobDetail, responses=responses(400, 409, 413, 507))
 def create(
     asked: NewJob,
     ctx: Ctx,
@@ -146,7 +146,7 @@ def _detail(ctx: Context, row: Row) -> JobDetail:
     )
 
 
-@router.patch("/{job}", response_model=JobOut, responses=responses(409))
+@router.patch("/{job}", response_model=JobOut, responses=responses(400, 409, 413))
 def change(job: JobId, asked: JobChange, ctx: Ctx, user: Submitter) -> JobOut:
     """Change priority, limit or deadline; of running jobs, too. null takes a limit or a deadline away."""
     row = changeable(ctx, user, job)

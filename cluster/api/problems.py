@@ -1,13 +1,14 @@
 """Errors as application/problem+json (RFC 9457): one place that says which error is which answer."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
 
 from cluster.book import NoSuchJob, NotNow
 from cluster.users import NoSuchUser, NotAllowed
@@ -104,9 +105,31 @@ async def _problem(_: Request, error: Exception) -> Response:
     return answer(error.status, error.detail, error.headers)
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return answer(error.status_code, str(error.detail), dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return answer(error.status_code, str(error.detail), headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """All that this path can; the framework tells those of one of its routes only."""
+    found = set[str]()
+    for route in _routes(request.app.routes):
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return found
+
+
+def _routes(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
+    """With those of routers that are included; newer versions of the framework keep them apart."""
+    for route in routes:
+        inner = getattr(route, "original_router", None)
+        if inner is None:
+            yield route
+        else:
+            yield from _routes(inner.routes)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

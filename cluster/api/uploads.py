@@ -32,7 +32,7 @@ def _spoken(tus: Annotated[str | None, Header(alias="Tus-Resumable", description
 
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"], responses=responses(401, 403, 404, 422, 429, 503))
-Spoken = Depends(_spoken)
+Spoken = Annotated[None, Depends(_spoken)]
 UploadId = Annotated[str, InPath(pattern=JOB, description="Id of an upload.")]
 Whole = Annotated[int, Header(alias="Upload-Length", ge=0, le=1 << 50, description="Bytes of the film.")]
 _BODY: dict[str, Any] = {
@@ -61,10 +61,11 @@ def able(ctx: Ctx) -> Response:
     return Response(status_code=204, headers={**_TUS, **facts})
 
 
-@router.post("", status_code=201, dependencies=[Spoken], response_class=Response, responses=responses(412, 413, 507))
+@router.post("", status_code=201, response_class=Response, responses=responses(412, 413, 507))
 def begin(
     ctx: Ctx,
     user: Submitter,
+    spoken: Spoken,
     length: Whole,
     metadata: Annotated[
         str, Header(alias="Upload-Metadata", max_length=4000, description="`filename BASE64`, as tus has it.")
@@ -93,8 +94,8 @@ def _name(metadata: str) -> str:
     return "film"
 
 
-@router.head("/{upload_id}", dependencies=[Spoken], response_class=Response, responses=responses(412))
-def offset(upload_id: UploadId, ctx: Ctx, user: Submitter) -> Response:
+@router.head("/{upload_id}", response_class=Response, responses=responses(412))
+def offset(upload_id: UploadId, ctx: Ctx, user: Submitter, spoken: Spoken) -> Response:
     """How many bytes have come."""
     upload = _mine(ctx, user, upload_id)
     facts = {"Upload-Offset": str(ctx.incoming.offset(upload)), "Upload-Length": str(upload.length)}
@@ -120,7 +121,6 @@ def show(upload_id: UploadId, ctx: Ctx, user: Submitter) -> UploadOut:
 @router.patch(
     "/{upload_id}",
     status_code=204,
-    dependencies=[Spoken],
     response_class=Response,
     responses=responses(400, 409, 412, 413, 415, 423, 507),
     openapi_extra=_BODY,
@@ -130,6 +130,7 @@ async def add(
     request: Request,
     ctx: Ctx,
     user: Submitter,
+    spoken: Spoken,
     start: Annotated[int, Header(alias="Upload-Offset", ge=0, le=1 << 50)],
     media: Annotated[str, Header(alias="Content-Type")] = "",
 ) -> Response:
@@ -187,8 +188,8 @@ class _Body:
             yield piece
 
 
-@router.delete("/{upload_id}", status_code=204, dependencies=[Spoken], responses=responses(412, 423))
-def end(upload_id: UploadId, ctx: Ctx, user: Submitter) -> Response:
+@router.delete("/{upload_id}", status_code=204, responses=responses(412, 423))
+def end(upload_id: UploadId, ctx: Ctx, user: Submitter, spoken: Spoken) -> Response:
     """Delete it. A job that works on the film keeps it."""
     upload = _mine(ctx, user, upload_id)
     with ctx.incoming.writing(upload) as free:

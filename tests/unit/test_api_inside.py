@@ -436,12 +436,16 @@ def test_so_many_requests_and_no_more(tmp_path: Path) -> None:
 def test_who_tries_tokens_is_held_up(tmp_path: Path) -> None:
     now = [0.0]
     api = Api(tmp_path, limits=Limits(bad_rate=0.1, bad_burst=2), clock=lambda: now[0])
-    kim = api.client("kim")
+    kim, lee = api.client("kim"), api.client("lee")
+    assert kim.get("/v1/me").status_code == 200
     wrong = api.anonymous(headers={"Authorization": "Bearer vf_wrong"})
     assert [wrong.get("/v1/me").status_code for _ in range(4)] == [401, 401, 429, 429]
-    assert kim.get("/v1/me").status_code == 429  # of the same address
+    assert kim.get("/v1/me").status_code == 200  # who is known already, at the same address
+    assert lee.get("/v1/me").status_code == 429
     now[0] += 10
-    assert kim.get("/v1/me").status_code == 200
+    assert lee.get("/v1/me").status_code == 200
+    assert wrong.get("/v1/me").status_code == 401
+    assert wrong.get("/v1/me").status_code == 429
 
 
 def test_bodies_have_a_bound(tmp_path: Path) -> None:
@@ -477,6 +481,11 @@ def test_requests_are_logged_with_their_user_and_without_secrets(api: Api, caplo
     assert (facts["user"], facts["method"], facts["path"], facts["status"]) == ("kim", "GET", "/v1/jobs", 200)
     assert "secret film" not in json.dumps(facts, default=str)
     assert "vf_" not in json.dumps(facts, default=str)
+
+
+def test_a_method_that_isnt_there_is_told_with_those_that_are(api: Api) -> None:
+    assert api.anonymous().put(f"/v1/jobs/{'0' * 26}").headers["allow"] == "DELETE, GET, PATCH"
+    assert api.anonymous().delete("/v1/jobs").headers["allow"] == "GET, POST"
 
 
 def test_errors_of_routing_are_problems(api: Api) -> None:
