@@ -7,8 +7,10 @@ from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from cluster.dashboard import entry, job, jobs, people
+from cluster.api.context import Context
+from cluster.dashboard import entry, farm, job, jobs, people
 from cluster.dashboard.pages import HERE
+from cluster.dashboard.series import Series
 
 
 class _Static(StaticFiles):
@@ -24,7 +26,10 @@ class _Static(StaticFiles):
 
 def mount(app: FastAPI) -> FastAPI:
     """The same application, with pages."""
-    for module in (entry, jobs, job, people):
+    context, app.state.series = app.state.context, Series()
+    assert isinstance(context, Context)
+    app.state.series.watch(context.progress, context.stopping)
+    for module in (entry, jobs, job, people, farm):
         app.include_router(module.router)
     app.mount("/static", _Static(directory=HERE / "static"))
     return app

@@ -43,6 +43,7 @@ class Live {
     this.last = 0;
     this.open();
     document.addEventListener("visibilitychange", () => !document.hidden && this.missed && this.soon());
+    if ("once" in place.dataset) this.soon();
     if (place.dataset.every) setInterval(() => this.soon(), Number(place.dataset.every) * 1000);
   }
 
