@@ -144,6 +144,8 @@ class Account(Watch):
 
     def _worker(self, place: Place, blocked: frozenset[str], drained: frozenset[str]) -> WorkerStatus:
         doing = self._doing.get(place.name)
+        if place.order is None or doing is None or doing.attempt != place.order.attempt:
+            doing = None  # it was stopped: a successor may have its name
         frames, seconds = self._speed.get(place.name, (0, 0.0))
         state = "busy" if place.order else "starting" if place.heard is None else "idle"
         if place.leaving:

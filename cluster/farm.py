@@ -146,8 +146,13 @@ class Farm:
                     self._pool.stop(attempt)
                     self._devices.pop(attempt, None)
             if stop or not run.running:
-                self._runs.remove(run)
+                self._remove(run)
             run.dropped = True
+
+    def _remove(self, run: _Run) -> None:
+        self._runs.remove(run)
+        if self._health:
+            self._health.forget(run.job.ledger.job_id)
 
     def turn(self, timeout: float = 0.25) -> list[Ended]:
         """Hand out what can be handed out, wait a moment for what ends, take it in. Raises FarmError."""
@@ -156,7 +161,7 @@ class Farm:
         self._hand_out()
         gone = [run for run in self._runs if run.ended or run.failure or (run.dropped and not run.running)]
         for run in gone:
-            self._runs.remove(run)
+            self._remove(run)
         if not gone:
             outcomes = self._pool.poll(timeout)
             if outcomes:
@@ -334,7 +339,7 @@ class Farm:
         frames = weight if unit.step in PER_CHUNK else 0
         run.done += weight
         if self._health:
-            self._health.worked(outcome.worker, unit.step)
+            self._health.worked(outcome.worker, unit.step, outcome.order.job)
         if self._pace and outcome.facts is not None:
             self._pace.note(unit.step, device, frames, run.megapixels, outcome.seconds)
         self._watch.ended(run.job, outcome, frames)
@@ -344,10 +349,9 @@ class Farm:
         del run.running[outcome.order.attempt]
         _note(run.job.ledger, outcome, failure)
         self._watch.ended(run.job, Outcome(outcome.order, outcome.seconds, failure, None, outcome.worker), 0)
-        if self._health and treatment(failure).blames_worker:
-            name = f"{outcome.order.job} {unit}"
-            if self._health.failed(outcome.worker, unit.step, name):
-                self._watch.blocked(outcome.worker, failure)
+        job, blames = outcome.order.job, treatment(failure).blames_worker
+        if self._health and blames and self._health.failed(outcome.worker, unit.step, job, str(unit)):
+            self._watch.blocked(outcome.worker, failure)
         failures = run.failures[unit]
         failures.append(failure)
         if over(failures, self._pool.size):

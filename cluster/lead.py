@@ -1,6 +1,5 @@
 """One controller leads. The others of a store wait, and take over when it falls silent."""
 
-import contextlib
 import os
 import socket
 import time
@@ -68,7 +67,8 @@ class Lead:
             data, etag = self._store.read_versioned(layout.lead())
         except NoSuchObject:
             return False
-        if records.loads(Lease, data).controller != self.id:
+        lease = _read(data)
+        if lease is None or lease.controller != self.id:
             return False
         self._mine = etag
         return True
@@ -85,8 +85,9 @@ class Lead:
             return True
         if self._seen is None or self._seen[0] != etag:
             self._seen = (etag, now)
-        held = records.loads(Lease, before)
-        free = held.controller == self.id or processes.has_died(held.process)  # its own: the answer was lost
+        held = _read(before)
+        # Its own: the answer was lost.
+        free = held is not None and (held.controller == self.id or processes.has_died(held.process))
         if now - self._seen[1] < LEASE and not free:
             return False
         self._mine = self._store.replace(layout.lead(), data, etag)
@@ -94,14 +95,26 @@ class Lead:
 
     def give_up(self) -> None:
         """Let another lead at once."""
-        if self._mine is not None:
+        if self._mine is None:
+            return
+        # Renewed first: what is deleted must be this one's, and nobody takes it over so soon after.
+        self._renewed = float("-inf")
+        if self.leads():
             self._mine = None
-            with contextlib.suppress(NoSuchObject):
-                self._store.delete(layout.lead())
+            self._store.delete(layout.lead())
 
     def holder(self) -> str:
         """Who leads, for people; "" when nobody does."""
         try:
-            return records.loads(Lease, self._store.read(layout.lead())).host
+            lease = _read(self._store.read(layout.lead()))
         except NoSuchObject:
             return ""
+        return lease.host if lease else "a controller of another version"
+
+
+def _read(data: bytes) -> Lease | None:
+    """None for what another version of this program has written."""
+    try:
+        return records.loads(Lease, data)
+    except records.BadRecord:
+        return None

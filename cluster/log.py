@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import sys
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TextIO
@@ -39,19 +40,21 @@ class Lines(logging.Handler):
         super().__init__(logging.INFO)
         self._facts = facts
         self._first: list[str] = []
-        self._last: list[str] = []
+        self._last: deque[str] = deque(maxlen=MOST_LINES // 2)
         self._left_out = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """See logging.Handler."""
-        text = line(record, **self._facts)
+        try:
+            text = line(record, **self._facts)
+        except Exception:  # noqa: BLE001  whoever logs nonsense isn't to fail for it
+            self.handleError(record)
+            return
         if len(self._first) < MOST_LINES // 2:
             self._first.append(text)
             return
+        self._left_out += len(self._last) == self._last.maxlen
         self._last.append(text)
-        if len(self._last) > MOST_LINES // 2:
-            self._last.pop(0)
-            self._left_out += 1
 
     def text(self) -> bytes:
         """What was kept, as JSON lines."""

@@ -17,7 +17,7 @@ from cluster.health import Health
 from cluster.lead import Lead
 from cluster.pace import Pace
 from cluster.roles import Pool
-from cluster.states import OVER
+from cluster.states import JobState
 from storage import layout
 from storage.objects import Conflict, NoSuchObject, ObjectStore, StoreError, Transient
 
@@ -68,25 +68,28 @@ class Service:
         on_change: Callable[[str, Card, Control], None] = lambda *_: None,
         grace: float = 90.0,
         steady: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`grace`: seconds that running chunks get to end when the service is stopped. `steady`: the length of chunks
         follows from the film alone, not from measured speed."""
-        self.book, self.health, self.pool = Book(store), Health(), pool
+        self._clock, self._sleep = clock, sleep
+        self.book, self.health, self.pool = Book(store), Health(clock), pool
         self.account = Account(self.book)
         self._store, self._grace = store, grace
         self._on_change = on_change
-        self.lead = Lead(store)
+        self.lead = Lead(store, clock)
         self.pace = None if steady else Pace()
-        farm = Farm(pool, self.account, self.account, self.health, self.pace)
+        farm = Farm(pool, self.account, self.account, self.health, self.pace, clock)
         self._farm = farm
-        self.controller = Controller(self.book, place, farm, self.lead, self._changed)
+        self.controller = Controller(self.book, place, farm, self.lead, self._changed, clock)
         self._drained = frozenset[str]()
         self._status, self._drains = _Due(STATUS_EVERY), _Due(DRAIN_EVERY)
         self._stopping: float | None = None
         self.leads = False
 
     def _changed(self, job: str, card: Card, control: Control) -> None:
-        if control.state in OVER:
+        if control.state is not JobState.RUNNING:
             self.account.forget(job)
         _LOG.info("job %s is %s", job, control.state, extra={"job": job, "state": control.state.value})
         self._on_change(job, card, control)
@@ -94,10 +97,21 @@ class Service:
     def stop(self) -> None:
         """Take nothing new; end when what runs is through, at the latest after the grace. Safe in a signal handler."""
         if self._stopping is None:
-            self._stopping = time.monotonic()
+            self._stopping = self._clock()
 
     def run(self) -> None:
         """The loop. Raises FarmError, and StoreError when the store refuses for good."""
+        try:
+            self._run()
+        except BaseException:
+            # Another one needn't wait for its lease to run out. The workers aren't stopped: Ray may be gone.
+            with contextlib.suppress(StoreError):
+                self.lead.give_up()
+            raise
+        with contextlib.suppress(StoreError):
+            self.controller.close()
+
+    def _run(self) -> None:
         away = 0.0
         while not self._over():
             try:
@@ -106,29 +120,36 @@ class Service:
                 if self.leads:
                     self._look_around()
                 else:
-                    time.sleep(_STANDBY if self._stopping is None else 0.1)
+                    self._wait(_STANDBY)
             except Transient as error:
                 away = min(max(away * 2, _AWAY[0]), _AWAY[1])
                 _LOG.warning("the store is away, another look in %.0f s: %s", away, error)
-                time.sleep(away)
-        with contextlib.suppress(StoreError):
-            self.controller.close()
+                self._wait(away)
+
+    def _wait(self, seconds: float) -> None:
+        """Not longer than until somebody wants it to stop, and not beyond its grace then."""
+        until = self._clock() + seconds
+        stopping = self._stopping
+        while self._clock() < until and self._stopping is stopping and not self._over():
+            self._sleep(0.1)
 
     def _over(self) -> bool:
         if self._stopping is None:
             return False
         self.controller.drain()
-        waited = time.monotonic() - self._stopping
+        waited = self._clock() - self._stopping
         return self.controller.drained() or waited > self._grace or not self.leads
 
     def _look_around(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if self._drains.now(now):
             names = {key.rpartition("/")[2] for key in self._store.list("farm/drain")}
             self._drained = frozenset(place.name for place in self.pool.places if layout.safe(place.name) in names)
             self.pool.drain(self._drained)
             for key in self._store.list("farm/unblock"):
-                self.health.unblock(key.rpartition("/")[2])
+                for name in self.health.blocked():  # a key may spell it in another way
+                    if layout.unblock(name) == key:
+                        self.health.unblock(name)
                 self._store.delete(key)
             self.pool.want(self._farm.demand())
         if self._status.now(now):
