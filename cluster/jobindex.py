@@ -41,17 +41,22 @@ class Query:
     owner: str | None = None
     team: str | None = None
     text: str = ""  # part of the film's name, in any case
-    visible: Callable[[Card], bool] = lambda _: True
+    visible: Callable[[Card], bool] | None = None
 
-    def takes(self, row: Row) -> bool:
-        """Whether it is one of them."""
-        return (
-            (not self.states or row.control.state in self.states)
-            and (self.owner is None or row.card.owner == self.owner)
-            and (self.team is None or row.card.team == self.team)
-            and (not self.text or self.text.casefold() in row.card.name.casefold())
-            and self.visible(row.card)
-        )
+    def of(self, rows: Iterable[Row]) -> list[Row]:
+        """Those that it matches. One filter after another is faster than asking each row for all."""
+        if self.states:
+            rows = [row for row in rows if row.control.state in self.states]
+        if self.owner is not None:
+            rows = [row for row in rows if row.card.owner == self.owner]
+        if self.team is not None:
+            rows = [row for row in rows if row.card.team == self.team]
+        if self.text:
+            text = self.text.casefold()
+            rows = [row for row in rows if text in row.card.name.casefold()]
+        if self.visible is not None:
+            rows = [row for row in rows if self.visible(row.card)]
+        return list(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +131,8 @@ class JobIndex:
     def page(self, query: Query, limit: int, cursor: str | None = None) -> Page:
         """The newest `limit` jobs that are older than `cursor`."""
         with self._lock:
-            found = [row for row in map(self._rows.__getitem__, self._ids) if query.takes(row)]
+            everything = list(map(self._rows.__getitem__, self._ids))
+        found = query.of(everything)
         end = len(found) if cursor is None else bisect.bisect_left(found, cursor, key=lambda row: row.job)
         rows = tuple(reversed(found[max(0, end - limit) : end]))
         return Page(rows, rows[-1].job if end > limit else None, len(found))

@@ -1,5 +1,6 @@
 """The API over a store in memory, without a controller: a test plays that itself."""
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,10 @@ class Api:
             stopping=threading.Event(),
         )
         self.app = create(self.context)
+
+    def place(self, desk: Desk, allowed: Allowed) -> None:
+        """Films come from elsewhere."""
+        self.context = self.app.state.context = dataclasses.replace(self.context, desk=desk, allowed=allowed)
 
     def anonymous(self, **options: Any) -> TestClient:
         """Somebody without a token."""

@@ -9,9 +9,11 @@ from apiclient import Api
 from apifarm import a_film, submit
 
 from cluster.account import Progress
+from cluster.counted import CountedStore
 from cluster.job import Step, new_id
 from cluster.states import JobState, Move
 from cluster.users import Role
+from storage.memory import MemoryStore
 
 
 @pytest.fixture
@@ -186,6 +188,19 @@ def test_filters_of_the_list(api: Api) -> None:
     assert found(q="talk", owner="lee") == set()
     problem(kim.get("/v1/jobs", params={"state": "lost"}), 422)
     problem(kim.get("/v1/jobs", params={"limit": 501}), 422)
+
+
+def test_a_list_asks_nothing_of_the_store(tmp_path: Path) -> None:
+    store = CountedStore(MemoryStore())
+    api = Api(tmp_path, store)
+    kim = api.client("kim")
+    for _ in range(20):
+        submit(api.book, owner="kim")
+    api.index.refresh()
+    assert kim.get("/v1/jobs").json()["total"] == 20  # the token is read here
+    before = dict(store.requests)
+    assert len(kim.get("/v1/jobs", params={"q": "film"}).json()["jobs"]) == 20
+    assert dict(store.requests) == before
 
 
 def test_moves(api: Api) -> None:
