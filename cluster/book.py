@@ -150,16 +150,20 @@ class Book:
         reason: str | None = None,
         tell: bool = True,
         cause: str = "",
+        of_round: int | None = None,
         **fields: Any,
     ) -> Control:
         """Move a job to another state, or change other fields of its control. `tell`: whether the controller has to
-        look at it; `cause`: class of the error, for the history. Raises NoSuchJob, NotNow, Conflict."""
+        look at it; `cause`: class of the error, for the history; `of_round`: only while it is in this round. Raises
+        NoSuchJob, NotNow, Conflict."""
         for _ in range(_SWAPS):
             try:
                 data, etag = self.store.read_versioned(layout.control(_known(job)))
             except NoSuchObject as error:
                 raise NoSuchJob(f"there is no job {job}") from error
             before = records.loads(Control, data)
+            if of_round is not None and before.round != of_round:
+                raise NotNow(f"job {job} is in another round")
             after = _changed(before, move, reason, fields, self.clock())
             if move is Move.RETRY:
                 self._ready(job, before)

@@ -311,11 +311,17 @@ class Controller:
         )
 
     def _move(
-        self, job: str, move: Move | None, reason: str = "", cause: str = "", **fields: JobState
+        self,
+        job: str,
+        move: Move | None,
+        reason: str = "",
+        cause: str = "",
+        of_round: int | None = None,
+        **fields: JobState,
     ) -> Control | None:
         """None when the job is somewhere else by now; then it is looked at."""
         try:
-            control = self._book.change(job, ME, move, reason, tell=False, cause=cause, **fields)
+            control = self._book.change(job, ME, move, reason, tell=False, cause=cause, of_round=of_round, **fields)
         except (NotNow, NoSuchJob, Conflict, ValueError):
             self._look_at(job)
             return None
@@ -350,7 +356,7 @@ class Controller:
     def _write_end(self, job: str, end: _End) -> None:
         """The next piece of it. The first one settles it: from then on the round can't end in another way."""
         if end.control.state not in OVER and end.control.ending is None:
-            settled = self._move(job, None, end.reason, ending=end.state)
+            settled = self._move(job, None, end.reason, of_round=end.control.round, ending=end.state)
             if settled is None:  # cancelled or paused meanwhile, and looked at
                 if self._ended.get(job) is end:
                     del self._ended[job]
@@ -374,7 +380,9 @@ class Controller:
         end.pieces = None  # if what follows breaks off, it is begun again, and finds the result
         if end.control.state not in OVER:
             move = Move.FINISH if result.state is JobState.DONE else Move.FAIL
-            if self._move(job, move, result.reason, end.cause) is None:  # another controller did, and it was looked at
+            if (
+                self._move(job, move, result.reason, end.cause, end.control.round) is None
+            ):  # another controller did, and it was looked at
                 if self._ended.get(job) is end:
                     del self._ended[job]
                 return
