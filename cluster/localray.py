@@ -211,6 +211,9 @@ class LocalPool:
         """These get no more orders."""
         self._drained = workers
 
+    def rest(self) -> None:
+        """Nobody else could use this Ray."""
+
     def want(self, units: int) -> None:
         """There are no more machines than this one."""
 

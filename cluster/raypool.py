@@ -111,8 +111,9 @@ class RayPool:
         return tuple(self._actors.places.values())
 
     def seats(self, unit: Unit) -> tuple[Seat, ...]:
-        """See Pool."""
-        return tuple(seat for seat in self._actors.seats() if seat.name not in self._drained)
+        """See Pool. Those that are about to be started count as busy: what failed on another waits for them."""
+        starting = (Seat(name, False, shape.device) for name, (_, _, shape) in self._missing.items())
+        return tuple(seat for seat in (*self._actors.seats(), *starting) if seat.name not in self._drained)
 
     def submit(self, order: Order, seat: Seat) -> None:
         """See Pool."""
@@ -152,6 +153,14 @@ class RayPool:
         if not (outcomes or lost or self._actors.busy()):
             self._sleep(min(timeout, 0.25))
         return outcomes + lost
+
+    def rest(self) -> None:
+        """Give all processors and GPUs back, for another controller's workers. The next `poll` starts anew."""
+        self._actors.remove(list(self._actors.places.values()))
+        self._nodes.clear()
+        self._missing.clear()
+        self._lost.clear()
+        self._looked = float("-inf")
 
     def _again(self, places: list[Place]) -> None:
         """Workers that are gone get successors, where their machines still are."""

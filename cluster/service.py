@@ -39,6 +39,9 @@ class ServicePool(Pool, Protocol):
     def drain(self, workers: frozenset[str]) -> None:
         """These get no more orders."""
 
+    def rest(self) -> None:
+        """Let go of what another controller's workers need: this one doesn't lead any more."""
+
     def want(self, units: int) -> None:
         """How many units could be worked on at once, for an autoscaler."""
 
@@ -115,7 +118,9 @@ class Service:
         away = 0.0
         while not self._over():
             try:
-                self.leads = self.controller.turn()
+                led, self.leads = self.leads, self.controller.turn()
+                if led and not self.leads:
+                    self.pool.rest()
                 away = 0.0
                 if self.leads:
                     self._look_around()

@@ -28,6 +28,7 @@ class ShownPool(DryPool):
     """A DryPool as a service wants it."""
 
     drained = frozenset[str]()
+    rests = 0
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -36,6 +37,9 @@ class ShownPool(DryPool):
 
     def drain(self, workers: frozenset[str]) -> None:
         self.drained = workers
+
+    def rest(self) -> None:
+        self.rests += 1
 
     def want(self, units: int) -> None:
         return

@@ -197,6 +197,9 @@ class SimWorkers:
     def drain(self, workers: frozenset[str]) -> None:
         return
 
+    def rest(self) -> None:
+        return
+
     def want(self, units: int) -> None:
         return
 

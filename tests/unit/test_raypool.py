@@ -225,3 +225,14 @@ def test_it_ends_its_workers_with_it(cluster: Cluster) -> None:
     cluster.poll()
     cluster.pool.close()
     assert len(cluster.ray.killed) == 2
+
+
+def test_at_rest_it_holds_no_processor_and_then_it_starts_anew(cluster: Cluster) -> None:
+    cluster.ray.machines = [machine("a")]
+    cluster.poll()
+    cluster.order("a-aaaa-1")
+    cluster.pool.rest()
+    assert cluster.names() == []
+    assert len(cluster.ray.killed) == 2
+    assert cluster.poll() == []  # its order is another controller's to give
+    assert cluster.names() == ["a-aaaa-1", "a-aaaa-2"]
