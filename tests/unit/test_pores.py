@@ -149,6 +149,23 @@ def test_grain_reaches_over_crops_larger_than_its_noise() -> None:
     assert float(got[..., -200:, :].std()) == pytest.approx(2.0, rel=0.1)
 
 
+def test_batches_without_opencv_get_what_single_faces_get_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, where all is torch."""
+
+    def drawn(count: int) -> torch.Tensor:
+        frames = torch.cat([skin_like(3, 3, 3), skin_like(2, 1, 1)])[:count]
+        bare = torch.full_like(frames, 120.0)
+        bands = pores.measure(bare, frames, (ALL.expand(count, -1, -1, -1),) * 2, UNIT, (SCALE, [SCALE] * count))
+        pattern = pores.shown(place().expand(count, -1, -1, -1), [A, B][:count], 4, SCALE) * 120
+        return pores.add(bare, pattern, bands, [5, 6][:count])
+
+    alone = drawn(1)
+    monkeypatch.setattr("pipeline.primitives._opencv", lambda image: False)
+    together = drawn(2)
+    assert torch.allclose(alone[0], together[0], atol=0.3)  # OpenCV's places are rounded
+    assert not torch.allclose(together[0], together[1], atol=1)
+
+
 def replaced(before: Picture, scale: float) -> torch.Tensor:
     after = Picture(0, 0, (before.planes[0].clone(), before.planes[1].clone(), before.planes[2].clone()), before.layout)
     where = mesh(scale, before.layout.width / 2, before.layout.height / 2)
