@@ -79,6 +79,14 @@ def film(
             return RedirectResponse(store.presigned(key, 3600), 307)
         except NotSupported:
             pass  # from here, then
+    name = str(PurePosixPath(row.card.name).with_suffix(PurePosixPath(key).suffix))
+    return send(store, key, name, wanted, only_if, unless)
+
+
+def send(
+    store: ObjectStore, key: str, name: str, wanted: str | None, only_if: str | None, unless: str | None
+) -> Response:
+    """A film, or what the headers Range, If-Range and If-None-Match want of it. Raises Problem."""
     try:
         facts = store.stat(key)
     except NoSuchObject as error:
@@ -92,7 +100,6 @@ def film(
         start, stop = found
         status = 206
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{facts.size}"
-    name = str(PurePosixPath(row.card.name).with_suffix(PurePosixPath(key).suffix))
     headers["Content-Length"] = str(stop - start)
     headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
     media = mimetypes.guess_type(key)[0] or "application/octet-stream"

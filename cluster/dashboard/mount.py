@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from cluster.api.context import Context
-from cluster.dashboard import entry, farm, job, jobs, people
+from cluster.dashboard import compare, entry, farm, job, jobs, people
 from cluster.dashboard.pages import HERE
 from cluster.dashboard.series import Series
 
@@ -29,7 +29,7 @@ def mount(app: FastAPI) -> FastAPI:
     context, app.state.series = app.state.context, Series()
     assert isinstance(context, Context)
     app.state.series.watch(context.progress, context.stopping)
-    for module in (entry, jobs, job, people, farm):
+    for module in (entry, jobs, job, people, compare, farm):
         app.include_router(module.router)
     app.mount("/static", _Static(directory=HERE / "static"))
     return app

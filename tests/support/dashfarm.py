@@ -13,6 +13,7 @@ from typing import Any
 from apiclient import Api
 from apifarm import spec
 
+from cluster import records
 from cluster.account import FarmStatus, Progress, WorkerStatus
 from cluster.api.server import Server
 from cluster.book import Card, Control, Entry, JobResult
@@ -31,6 +32,7 @@ from cluster.job import (
     StitchFacts,
     TrackFacts,
     new_id,
+    source_of,
 )
 from cluster.ledger import Ledger, Unit
 from cluster.states import JobState
@@ -44,10 +46,12 @@ WORKERS = ("render-1", "render-2", "render-3", "gpu-1")
 class Dash(Api):
     """The API with its pages, on a port of its own."""
 
-    def __init__(self, place: Path, **options: Any) -> None:
+    def __init__(self, place: Path, serve: bool = True, port: int = 0, **options: Any) -> None:
         super().__init__(place, **options)
         mount(self.app)
-        self.server = Server("127.0.0.1", 0)
+        if not serve:
+            return
+        self.server = Server("127.0.0.1", port)
         self.server.start(self.app)
         self.url = self.server.url
 
@@ -57,21 +61,27 @@ class Dash(Api):
         return self.users.issue(name)[0]
 
     def job(
-        self, name: str, state: JobState, owner: str = "kim", team: str = "news", age: float = 60.0, **fields: Any
+        self,
+        name: str,
+        state: JobState,
+        owner: str = "kim",
+        team: str = "news",
+        age: float = 60.0,
+        source: Path | None = None,
+        **fields: Any,
     ) -> str:
         """One without anything inside."""
         now = time.time()
         control = Control(JobState.QUEUED, "", now - age)
-        wanted = dataclasses.replace(spec(f"s3://films/in/{name}"), device="any")
+        wanted = spec(f"s3://films/in/{name}")
+        if source is not None:
+            wanted = dataclasses.replace(wanted, source=source_of(source))
         job = self.book.submit(wanted, Card(name, owner, now - age, (), team), control)
         since = now - age / 2
         self.index.put(job, self.book.card(job), self.book.control(job))
         if state is not JobState.QUEUED or fields:
-            data, etag = self.store.read_versioned(layout.control(job))
-            del data
+            _, etag = self.store.read_versioned(layout.control(job))
             after = dataclasses.replace(control, state=state, since=since, revision=1, **fields)
-            from cluster import records
-
             self.store.replace(layout.control(job), records.dumps(after), etag)
             self.index.put(job, self.book.card(job), after)
         return job

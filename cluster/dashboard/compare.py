@@ -1,0 +1,154 @@
+"""Before and after on the same frame, for reviewers. No byte of an original is sent before a reviewer asks for it, and
+each time one asks, the job's history says so."""
+
+import contextlib
+import hashlib
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request, Response
+
+from cluster import sessions
+from cluster.api.context import Context, Ctx
+from cluster.api.outputs import send
+from cluster.api.problems import Problem
+from cluster.book import Entry
+from cluster.dashboard.job import STRIPS, JobId, head
+from cluster.dashboard.pages import LookingReviewer, OwnForm, Page, drawn, go
+from cluster.job import JobSpec
+from cluster.users import User
+from storage import layout
+from storage.address import is_object, parse_object
+from storage.objects import NoSuchObject, ObjectStore, StoreError
+
+_LOG = logging.getLogger(__name__)
+
+router = APIRouter(route_class=Page, include_in_schema=False)
+LOOK = 15 * 60.0  # seconds for which one look at an original lasts
+
+
+class Looks:
+    """Which session may see which original, until when."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._until: dict[tuple[str, str], float] = {}
+
+    def begin(self, session: str, job: str) -> None:
+        """For a quarter of an hour."""
+        now = time.monotonic()
+        with self._lock:
+            self._until = {key: until for key, until in self._until.items() if until > now}
+            self._until[_mark(session), job] = now + LOOK
+
+    def end(self, session: str, job: str) -> None:
+        """Enough."""
+        with self._lock:
+            self._until.pop((_mark(session), job), None)
+
+    def last(self, session: str, job: str) -> bool:
+        """Whether the look goes on."""
+        return self._until.get((_mark(session), job), 0.0) > time.monotonic()
+
+
+def _mark(session: str) -> str:
+    return hashlib.sha256(session.encode()).hexdigest()
+
+
+LOOKS = Looks()
+
+
+def _original(ctx: Context, spec: JobSpec) -> tuple[ObjectStore, str]:
+    """Where the original is. Raises Problem when it is gone, isn't what it was, or isn't in an allowed place."""
+    place = spec.source.place
+    folder = layout.upload_of(place)
+    if folder and place.startswith(f"{ctx.desk.place}/{folder}/"):
+        store, key = ctx.book.store, place.removeprefix(f"{ctx.desk.place}/")
+    else:
+        try:
+            place = ctx.allowed.checked(place)
+        except Problem as error:
+            raise Problem(403, "compare.refused") from error
+        if not is_object(place) and not Path(place).is_file():
+            raise Problem(404, "compare.gone")
+        store, key = parse_object(place)
+    try:
+        facts = store.stat(key)
+    except NoSuchObject as error:
+        raise Problem(404, "compare.gone") from error
+    if facts.size != spec.source.bytes:
+        raise Problem(409, "compare.changed")
+    return store, key
+
+
+@router.get("/jobs/{job}/compare")
+def show(request: Request, ctx: Ctx, user: LookingReviewer, job: JobId) -> Response:
+    """The page."""
+    row, shown = head(ctx, user, job)
+    spec = ctx.book.ledger(job).spec()
+    result = ctx.book.result(job, row.control.round)
+    strip = STRIPS.strip(ctx, row)
+    why = ""
+    try:
+        _original(ctx, spec)
+    except Problem as error:
+        why = error.detail
+    except StoreError:
+        why = "compare.gone"
+    first = strip.cells[0].chunk.start if strip.cells else 0
+    found = [cell for cell in strip.cells if cell.leaks or cell.failures]
+    return drawn(
+        request,
+        "compare.html",
+        **shown,
+        film=bool(result and result.film),
+        why=why,
+        looking=not why and LOOKS.last(request.cookies.get(sessions.COOKIE, ""), job),
+        rate=strip.rate,
+        begins=first / strip.rate,
+        found=[{"at": (cell.chunk.start - first) / strip.rate, "cell": cell} for cell in found],
+    )
+
+
+@router.post("/jobs/{job}/compare")
+def ask(request: Request, ctx: Ctx, user: LookingReviewer, job: JobId, fields: OwnForm) -> Response:
+    """Begin or end a look at the original. The history is written first: a look that can't be noted isn't granted."""
+    head(ctx, user, job)
+    session = request.cookies.get(sessions.COOKIE, "")
+    if fields.get("do", [""])[0] == "end":
+        LOOKS.end(session, job)
+    else:
+        _original(ctx, ctx.book.ledger(job).spec())
+        _note(ctx, user, job)
+        LOOKS.begin(session, job)
+    return go(f"/jobs/{job}/compare")
+
+
+def _note(ctx: Context, user: User, job: str) -> None:
+    ctx.book.note(job, Entry(time.time(), user.name, "looked at the original"))
+    _LOG.info("%s looks at the original of job %s", user.name, job, extra={"job": job, "user": user.name})
+
+
+@router.get("/jobs/{job}/original")
+def original(
+    request: Request,
+    ctx: Ctx,
+    user: LookingReviewer,
+    job: JobId,
+    wanted: Annotated[str | None, Header(alias="Range", max_length=200)] = None,
+    only_if: Annotated[str | None, Header(alias="If-Range", max_length=200)] = None,
+    unless: Annotated[str | None, Header(alias="If-None-Match", max_length=1000)] = None,
+) -> Response:
+    """The original, in ranges, while a look lasts."""
+    row, _ = head(ctx, user, job)
+    if not LOOKS.last(request.cookies.get(sessions.COOKIE, ""), job):
+        raise Problem(403, "ask for the original on the page first")
+    store, key = _original(ctx, ctx.book.ledger(job).spec())
+    answer = send(store, key, row.card.name, wanted, only_if, unless)
+    answer.headers["Cache-Control"] = "no-store"
+    with contextlib.suppress(KeyError):
+        del answer.headers["ETag"]
+    return answer
