@@ -109,14 +109,14 @@ def measure(
     """What is missing in `image` (F, 1, H, W) against the frame, on plain skin: where the `masks` are near
     1. `unit` is how far white is from black; `scales` are how many pixels per unit the faces have, all about and each.
     """
-    parts = torch.cat([_strips(image), _strips(frame)], 1)
+    parts = _strips((image, frame))
     found, rest = [], parts
     for rows in (BLOCK, BLOCK // 2, BLOCK // 4):
         half = shrink(rest, 2, 2)
         found.append(_energies(rest - enlarge(half, 2), rows))
         rest = half
     bright = shrink(rest[:, :1], 2, 2).flatten(1)
-    skin = torch.cat([_strips(m)[..., 2::4, 2::4] for m in masks], 1).amin(1, keepdim=True)
+    skin = _strips(masks, 4).amin(1, keepdim=True)
     some = shrink(skin, BLOCK // 4, BLOCK // 4).flatten(1) > 0.9
     table = torch.cat([torch.stack(found, 1).flatten(1, 2), bright[:, None]], 1)  # (F, 7, N)
     ordered, count = torch.where(some[:, None], table, torch.inf).sort(2).values, some.sum(1)
@@ -144,13 +144,16 @@ def _bands(values: list[list[float]], unit: float, scale: float, own: float) -> 
     return Bands((pores[0], pores[1], pores[2]), (fine, middle))
 
 
-def _strips(image: Tensor) -> Tensor:
-    """(F, 1, H, W) to (F, 1, h, w): some five strips of 16 rows."""
-    f, c, h, w = image.shape
-    count = h // BLOCK
-    strips = image[:, :, : count * BLOCK, : w // BLOCK * BLOCK].reshape(f, c, count, BLOCK, -1)
-    strips = strips[:, :, count % STRIPS // 2 :: max(1, count // STRIPS)]
-    return strips.reshape(f, c, -1, w // BLOCK * BLOCK)
+def _strips(images: Sequence[Tensor], thin: int = 1) -> Tensor:
+    """Several (F, 1, H, W) to (F, C, h, w): some five strips of 16 rows, of which every `thin`-th pixel."""
+    h, w = images[0].shape[-2:]
+    count, some = h // BLOCK, slice(thin // 2, None, thin)
+    rows = slice(count % STRIPS // 2, None, max(1, count // STRIPS))
+    cut = [
+        v[:, :, : count * BLOCK, : w // BLOCK * BLOCK].reshape(len(v), 1, count, BLOCK, w // BLOCK * BLOCK)
+        for v in images
+    ]
+    return torch.cat([v[:, :, rows, some, some] for v in cut], 1).flatten(2, 3)
 
 
 def _energies(band: Tensor, rows: int) -> Tensor:
