@@ -116,6 +116,7 @@ class PipelineSteps:
             threads=setup.threads,
             progress=_adding(tick),
             eyes=_eyes(setup.device, setup.threads),
+            lean=setup.lean,
         )
         found.save(into)
         return AnalysisFacts(len(found.tracklets), len(found.damaged), found.seconds)
@@ -170,6 +171,7 @@ class PipelineSteps:
             progress=_adding(tick),
             within=_range(index, setup.spec.start, setup.spec.stop),
             mesher=_eyes(setup.device, setup.threads).mesher,
+            lean=setup.lean,
         )
         return RenderFacts(
             segment=segment.path.name,

@@ -73,12 +73,14 @@ def analyse(
     threads: int = 1,
     progress: Callable[[int], None] | None = None,
     eyes: Eyes | None = None,
+    lean: int = 0,
 ) -> ChunkAnalysis:
     """Decodes the chunk and OVERLAP frames on both sides. `progress` gets the number of frames done. Memory holds a
-    bounded number of pictures, and per face and frame its landmarks. Raises VerifyError, ModelError, DeviceError."""
+    bounded number of pictures, halved `lean` times, and per face and frame its landmarks. Raises VerifyError,
+    ModelError, DeviceError."""
     eyes = eyes or Eyes.load(device, threads)
     start, stop = max(0, chunk.start - OVERLAP), min(len(index.pts), chunk.stop + OVERLAP)
-    size = batch_size(info.layout)
+    size = batch_size(info.layout, lean)
     tracker = Tracker(index.cuts)
     follower = Follower(eyes.mesher, tracker, index.cuts, keep=size, in_turn=device.type == "cpu")
     sampler = Sampler(eyes.embedder)
@@ -116,10 +118,10 @@ def analyse(
     )
 
 
-def batch_size(layout: PixelLayout) -> int:
-    """Pictures of one batch: 16, fewer where they are large."""
+def batch_size(layout: PixelLayout, lean: int = 0) -> int:
+    """Pictures of one batch: 16, fewer where they are large; halved `lean` times where there wasn't memory enough."""
     bytes_each = layout.width * layout.height * 3 // 2 * (1 if layout.depth == 8 else 2)
-    return max(2, min(16, _MEMORY // 3 // max(1, bytes_each)))  # a third: the queue, the batch and looking back
+    return max(2, min(16, _MEMORY // 3 // max(1, bytes_each)) >> lean)  # a third: the queue, the batch and looking back
 
 
 def batches(pictures: Iterator[Picture], size: int) -> Iterator[Sequence[Picture]]:

@@ -37,17 +37,18 @@ def render_checked(
     progress: Callable[[int], None] | None = None,
     within: tuple[int, int] | None = None,
     mesher: Mesher | None = None,
+    lean: int = 0,
 ) -> tuple[Segment, RenderCounts, tuple[gate.GateFinding, ...]]:
     """The segment, what was done, and what the gate found in the first round and had covered in the second. `detector`
     must not be the one that `analyse` used; `mesher` may doubt what it sees, see `Witness`. `progress` counts the first
-    round only. `within`: the frames of the job, if not all. Raises LeakError when the second round fails, too: then
-    nothing may be released."""
+    round only. `within`: the frames of the job, if not all; `lean` as in `analyse`. Raises LeakError when the
+    second round fails, too: then nothing may be released."""
 
     def once(witness: Witness, found: tuple[Track, ...]) -> tuple[Segment, RenderCounts, tuple[gate.GateFinding, ...]]:
         witness.begin(found)
         segment, counts = render(
             info, index, chunk, analysis, linked, model, settings, target, device=device, threads=threads, style=style,
-            found=found, progress=None if found else progress, verify=False, witness=witness,
+            found=found, progress=None if found else progress, verify=False, witness=witness, lean=lean,
         )  # fmt: skip
         return segment, counts, gate.check(info, index, chunk, segment, witness, threads=threads)
 

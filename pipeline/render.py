@@ -42,16 +42,18 @@ def render(
     replacer: Replacer | None = None,
     verify: bool = True,
     witness: Witness | None = None,
+    lean: int = 0,
 ) -> tuple[Segment, RenderCounts]:
     """Writes the chunk to `target`. `found` are what the leak gate added. `witness`, which must have begun, notes every
     picture before it is painted, and sees some before and after the chunk. Without `verify` the segment isn't decoded
-    again: for a caller who passes it to the gate, which checks the same. Raises VerifyError, OutputError."""
+    again: for a caller who passes it to the gate, which checks the same. `lean`: as in `analyse`. Raises VerifyError,
+    OutputError."""
     drawing, encoding = Clock(), Clock()
     painter = Painter(chunk, analysis, linked, found, replacer or Replacer(model, device), style, device)
     drawing.lap("smooth")
     start, stop = witness.span if witness is not None else (chunk.start, chunk.stop)
     pictures = read(info, index, chunk.start, stop, lead=chunk.start - start, threads=threads, device=device)
-    size = batch_size(info.layout)
+    size = batch_size(info.layout, lean)
     with (
         SegmentWriter(target, info, settings, threads, chunk.index) as writer,
         closing(ahead(_drawn(pictures, size, chunk, painter, drawing, witness), size)) as drawn,

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from pipeline.analyse import toppled
+from pipeline.analyse import batch_size, toppled
+from pipeline.picture import PixelLayout
 
 
 def test_landmarks_that_stand_on_a_heads_head_for_a_moment_are_wrong() -> None:
@@ -17,3 +18,9 @@ def test_a_head_may_roll_round_and_round() -> None:
 
 def test_a_face_without_neighbours_is_left_alone() -> None:
     assert toppled(np.array([np.nan, 90, np.nan], np.float32)).tolist() == [False] * 3
+
+
+def test_after_out_of_memory_batches_are_halved() -> None:
+    small, large = PixelLayout(640, 360, 8, 1, 1, "bt709", False), PixelLayout(7680, 4320, 10, 1, 1, "bt709", False)
+    assert [batch_size(small, lean) for lean in range(5)] == [16, 8, 4, 2, 2]
+    assert batch_size(large, 2) <= max(2, batch_size(large) // 4)
