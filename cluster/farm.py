@@ -365,7 +365,7 @@ class Farm:
     def _tell(self) -> None:
         frames = self._pool.frames()
         for run in self._runs:
-            if run.step is None or run.ended:
+            if run.step is None or run.ended or run.dropped:
                 continue
             done, total = run.done, run.total
             under_way = sum(frames.get(attempt, 0) for attempt in run.running)

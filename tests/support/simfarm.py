@@ -1,6 +1,7 @@
 """A farm without processes, files or time: workers that leave small objects, a clock that a test turns, a store that
 lets its caller die at any operation, and users who change their minds."""
 
+import dataclasses
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -206,10 +207,10 @@ class SimWorkers:
 
 def a_spec(number: int = 0, **more: Any) -> JobSpec:
     """A film that nobody will open."""
-    fields: dict[str, Any] = {"publish": Publish("film.mp4", False), **more}
     encoding = Encoding(None, None, 0, "veryfast")
     source = Source(f"/films/{number}.mp4", 1, "1")
-    return JobSpec(source, "", Veil.NOBODY, encoding, None, None, "any", None, **fields)
+    spec = JobSpec(source, "", Veil.NOBODY, encoding, None, None, "any", None, publish=Publish("film.mp4", False))
+    return dataclasses.replace(spec, **more)
 
 
 def submit(
