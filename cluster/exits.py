@@ -38,5 +38,6 @@ def _tell(number: int, frame: FrameType | None) -> None:
     # Cleaning up takes less than a second; a second Ctrl-C must not cut it short and leave processes behind.
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)
+    signal.alarm(0)  # Ray puts a handler before this one, which aborts the process three seconds after the signal
     _told.append(number)
     raise Interrupted

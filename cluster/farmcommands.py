@@ -88,6 +88,8 @@ def serve(
 
 def _serve(service: Service, pool: Any, front: Front, say: Callable[[str], None]) -> int:
     def stop(*_: object) -> None:
+        # Ray puts a handler before this one, which aborts the process three seconds after the signal.
+        signal.alarm(0)
         service.stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

@@ -169,10 +169,11 @@ class Webhooks:
             thread.start()
 
     def close(self, patience: float = 2.0) -> None:
-        """Send no more; what is left lies in the store for the next start."""
+        """Send no more; what is left lies in the store for the next start. Takes `patience` seconds at most."""
         self._stop.set()
+        ends = time.monotonic() + patience
         for thread in self._threads:
-            thread.join(patience)
+            thread.join(max(0.0, ends - time.monotonic()))
         self._http.clear()
 
     def _count(self, outcome: str) -> None:
@@ -185,7 +186,7 @@ class Webhooks:
             for key in self._store.keys("farm/outbox"):
                 with contextlib.suppress(ValueError):
                     self._hand(records.loads(Event, self._store.read(key)))
-        while not self._stop.is_set():
+        while not (self._stop.is_set() and self._new.empty()):
             with contextlib.suppress(queue.Empty):
                 event = self._new.get(timeout=0.2)
                 try:

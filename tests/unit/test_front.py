@@ -1,7 +1,11 @@
 """Options of `serve` for its outer side, and the commands token and logs."""
 
+import os
 import re
+import signal
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +68,37 @@ def test_webhooks_are_signed(secret: Path, tmp_path: Path) -> None:
 def test_places_that_are_none() -> None:
     with pytest.raises(UsageError, match="neither a folder"):
         front_settings(None, False, (), None, ["https://films/in"])
+
+
+def test_a_signal_to_end_stops_the_service_and_the_alarm_that_ray_sets(tmp_path: Path) -> None:
+    """Ray's handler, which runs first, lets the process be aborted after three seconds; chunks get more."""
+    from cluster.farmcommands import _serve
+
+    class Endless:
+        stopped = False
+
+        def run(self) -> None:
+            signal.alarm(60)
+            os.kill(os.getpid(), signal.SIGTERM)
+            while not self.stopped:
+                time.sleep(0.01)
+            self.left = signal.alarm(0)
+
+        def stop(self) -> None:
+            self.stopped = True
+
+    class Still:
+        def start(self, *_: object) -> None:
+            return
+
+        def close(self) -> None:
+            return
+
+    service: Any = Endless()
+    before = signal.getsignal(signal.SIGTERM)
+    assert _serve(service, Still(), Still(), print) == 0  # type: ignore[arg-type]
+    assert service.left == 0
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 # Commands.

@@ -125,6 +125,16 @@ def test_one_url_that_is_down_doesnt_hold_up_another(receiver: Receiver, store: 
     assert len(list(store.keys("farm/outbox"))) == 1  # for the next start
 
 
+def test_what_was_told_last_is_written_down_before_the_end(store: MemoryStore) -> None:
+    hooks = hooks_to(store, "http://127.0.0.1:1", pauses=dataclasses.replace(FAST, first=30.0, most=30.0))
+    hooks.start()
+    for number in range(5):
+        hooks.tell(f"JOB{number}", CARD, control())
+    hooks.close(patience=30.0)
+    left = [records.loads(Event, store.read(key)).job for key in store.keys("farm/outbox")]
+    assert sorted(left) == [f"JOB{number}" for number in range(5)]
+
+
 def test_what_was_left_is_sent_at_the_next_start(receiver: Receiver, store: MemoryStore) -> None:
     event = event_of("JOB", CARD, control())
     store.create(layout.waiting_event(event.id), records.dumps(event))
