@@ -183,12 +183,11 @@ class Book:
     def _ready(self, job: str, before: Control) -> None:
         """Let a job that is over be gone on with, from its beginning when its work was deleted. Raises NotNow."""
         ledger = Ledger(self.store, job)
-        if not ledger.has_secret():
-            if ledger.spec().key_fingerprint is not None:
-                raise NotNow(f"the project key of job {job} was deleted with its work; submit the film again")
-            ledger.give_secret()
+        if not ledger.has_secret() and ledger.spec().key_fingerprint is not None:
+            raise NotNow(f"the project key of job {job} was deleted with its work; submit the film again")
+        self.enqueue(job)  # first: what is left if this breaks off is found by that
+        ledger.give_secret()
         self.close(job, before.round, JobResult(before.state, before.reason, before.since))  # if it isn't written yet
-        self.enqueue(job)
 
     def tell(self, job: str) -> None:
         """Let the controller look at this job."""

@@ -136,7 +136,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def check_the_end(world: World) -> None:
-    """What must hold when everything is quiet."""
+    """What must hold when everything is quiet, and was looked at once more."""
+    world.wait(SCAN_EVERY)
     for job in world.jobs:
         control = world.book.control(job)
         if control.state is JobState.WAITING:
