@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
@@ -10,6 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from cluster.account import FarmStatus, Progress
 from cluster.api.allowed import Allowed
+from cluster.api.checkup import Checkup
 from cluster.api.hub import Hub
 from cluster.api.incoming import Incoming
 from cluster.api.limits import Buckets, Limits
@@ -41,6 +42,7 @@ class Context:
     metrics: Callable[[], bytes]
     leads: Callable[[], bool]
     stopping: threading.Event
+    checkup: Checkup = field(default_factory=Checkup)
     worth: Callable[[int, float], float | None] = lambda *_: None
     """Worker seconds that so many frames of so many megapixels will take; None while nobody knows."""
 

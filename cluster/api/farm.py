@@ -1,24 +1,20 @@
 """The farm itself: workers, the store's health, metrics, and whether it is up."""
 
-import threading
-import time
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
 from cluster import records
 from cluster.api.context import Admin, Context, Ctx, Viewer
-from cluster.api.models import Ready, StoreFinding, StoreHealth, WorkerOut, Workers
+from cluster.api.models import Ready, StoreHealth, WorkerOut, Workers
 from cluster.api.problems import Problem, responses
 from cluster.metrics import CONTENT_TYPE
 from storage import layout
 from storage.objects import StoreError
-from storage.probe import probe
 
 router = APIRouter(tags=["farm"])
 _HEALTH = responses(503)
 _V1 = responses(401, 403, 404, 422, 429, 503)
-_FRESH = 60.0  # seconds for which a probe of the store counts: it writes and takes a while
 
 WorkerName = Annotated[str, Path(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.\-]+$")]
 
@@ -65,32 +61,10 @@ def unblock(name: WorkerName, ctx: Ctx, user: Admin) -> None:
     ctx.book.mark(layout.unblock(name))
 
 
-class _Probe:
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._last: StoreHealth | None = None
-
-    def health(self, ctx: Context) -> StoreHealth:
-        """Asked of the store at most once a minute."""
-        with self._lock:
-            if self._last is None or time.time() - self._last.at > _FRESH:
-                store = getattr(ctx.book.store, "inner", ctx.book.store)  # without counting
-                result = probe(store)
-                findings = [
-                    StoreFinding(name=each.name, verdict=each.verdict.value, meaning=each.meaning)
-                    for each in result.findings
-                ]
-                self._last = StoreHealth(at=time.time(), usable=result.usable, findings=findings)
-            return self._last
-
-
-_PROBE = _Probe()
-
-
 @router.get("/v1/store", response_model=StoreHealth, responses=_V1)
 def store(ctx: Ctx, user: Admin) -> StoreHealth:
     """Try what a farm needs of its store, at most once a minute; leaves nothing behind."""
-    return _PROBE.health(ctx)
+    return ctx.checkup.health(ctx.book.store)
 
 
 @router.get(

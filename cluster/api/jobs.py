@@ -11,6 +11,7 @@ from cluster.api.context import Context, Ctx, Submitter, Viewer, changeable, see
 from cluster.api.models import JOB, JobChange, JobDetail, JobList, JobOut, NewJob, ResultOut, job_facts
 from cluster.api.once import Once
 from cluster.api.problems import Problem, responses
+from cluster.book import NoSuchJob
 from cluster.config import moment
 from cluster.desk import Wish
 from cluster.job import new_id
@@ -18,6 +19,7 @@ from cluster.jobindex import Query as Wanted
 from cluster.jobindex import Row
 from cluster.states import JobState, Move
 from cluster.users import Role, User
+from storage.objects import StoreError
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=responses(401, 403, 404, 422, 429, 503))
 
@@ -57,7 +59,8 @@ def create(
             try:
                 _submit(ctx, user, asked, job)
             except Exception:
-                once.give_up(user.name, key)
+                if not _there(ctx, job):
+                    once.give_up(user.name, key)
                 raise
         else:
             response.status_code = 200
@@ -99,8 +102,20 @@ def _submit_upload(ctx: Context, user: User, upload_id: str, wish: Wish, job: st
         place = f"{ctx.desk.place}/{ctx.incoming.finish(upload)}"
         return ctx.desk.submit(place, dataclasses.replace(wish, name=upload.name), job_id=job)
     except Exception:
-        ctx.incoming.leave(upload)
+        if not _there(ctx, job):
+            ctx.incoming.leave(upload)
         raise
+
+
+def _there(ctx: Context, job: str) -> bool:
+    """Whether a submission that broke off made a job all the same. True when the store doesn't say."""
+    try:
+        ctx.book.control(job)
+    except NoSuchJob:
+        return False
+    except StoreError:
+        return True
+    return True
 
 
 @router.get("", response_model=JobList)

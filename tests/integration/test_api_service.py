@@ -160,7 +160,7 @@ def test_events_come_while_they_happen(tmp_path: Path) -> None:
                         go.set()
                     if states[-1] == "done":
                         break
-        assert states == ["queued", "running", "done"]
+        assert list(dict.fromkeys(states)) == ["queued", "running", "done"]
 
 
 def test_two_serve_one_store_and_both_know_all_jobs(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from cluster.job import Step, new_id
 from cluster.states import JobState, Move
 from cluster.users import Role
 from storage.memory import MemoryStore
+from storage.objects import StoreError, Unreachable
 
 
 @pytest.fixture
@@ -131,6 +132,22 @@ def test_a_key_of_a_refused_request_can_be_used_again(api: Api, film: str) -> No
     kim, key = api.client("kim"), {"Idempotency-Key": "tonight"}
     problem(kim.post("/v1/jobs", json={"source": film, "quality": "splendid"}, headers=key), 422)
     assert kim.post("/v1/jobs", json={"source": film}, headers=key).status_code == 201
+
+
+def test_a_request_that_broke_off_when_the_job_was_there_makes_no_second_one(
+    api: Api, film: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kim, key = api.client("kim"), {"Idempotency-Key": "tonight"}
+
+    def away(job: str) -> None:
+        raise Unreachable("nobody answers")
+
+    monkeypatch.setattr(api.book, "tell", away)
+    problem(kim.post("/v1/jobs", json={"source": film}, headers=key), 503)
+    monkeypatch.undo()
+    again = kim.post("/v1/jobs", json={"source": film}, headers=key)
+    assert again.status_code == 200
+    assert api.book.jobs() == (again.json()["job"],)
 
 
 def test_a_key_under_way_is_told_so(api: Api, film: str) -> None:
@@ -294,8 +311,6 @@ def test_nobody_waits_for_a_job_that_they_dont_see(api: Api, film: str) -> None:
 
 
 def test_a_store_that_is_away_is_told_as_such(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    from storage.objects import StoreError, Unreachable
-
     kim = api.client("kim")
     job = submit(api.book, owner="kim")
     kim.get("/v1/me")
