@@ -34,6 +34,7 @@ from cluster.job import (
     new_id,
     source_of,
 )
+from cluster.jobindex import Row
 from cluster.ledger import Ledger, Unit
 from cluster.states import JobState
 from cluster.users import Role
@@ -229,3 +230,11 @@ def farm(dash: Dash, found: dict[str, str]) -> None:
         Progress(found["running"], Step.RENDER, 6750, 16_000, 251.0, 26.9, 344.0),
         Progress(found["other"], Step.ANALYSE, 900, 7400, 12.0, 75.0, 86.7),
     )
+
+
+def listed(number: int) -> Row:
+    """One of very many jobs, as the list has them."""
+    state = list(JobState)[number % 7]
+    now = time.time()
+    card = Card(f"film {number}.mp4", f"user{number % 40}", now - number, (), f"team{number % 5}")
+    return Row(new_id(), card, Control(state, "a reason" if state is JobState.FAILED else "", now, priority=number % 3))

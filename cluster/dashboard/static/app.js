@@ -52,7 +52,7 @@ class Live {
     const source = new EventSource(this.place.dataset.events);
     for (const kind of ["job", "gone", "progress", "reset"]) source.addEventListener(kind, () => this.soon());
     source.addEventListener("open", () => {
-      if (this.lost) this.soon();
+      this.soon(); // what happened since the page was drawn
       this.lost = false;
       $("#away").hidden = true;
     });
