@@ -13,7 +13,7 @@ from cluster.desk import Desk
 from cluster.roles import FarmError
 from cluster.states import OVER, JobState
 from pipeline.errors import DeviceError, PipelineError
-from storage.address import is_object, open_store
+from storage.address import open_store
 from storage.objects import StoreError
 
 Store = Annotated[
@@ -27,7 +27,7 @@ Json = Annotated[bool, typer.Option("--json", help="Tell it as JSON.")]
 
 
 def opened(store: str) -> tuple[Book, Desk]:
-    if not is_object(store):
+    if "://" not in store:
         store = str(Path(store).resolve())
     book = Book(open_store(store))
     return book, Desk(book, store)

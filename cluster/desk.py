@@ -15,7 +15,7 @@ from cluster.states import JobState
 from pipeline.errors import NotAVideo
 from storage import layout
 from storage.address import is_object, parse_object
-from storage.objects import NoSuchObject
+from storage.objects import AlreadyThere, NoSuchObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,15 @@ class Desk:
         StoreError."""
         name = _name(source, wish)
         out, target = self._target(source, wish, several)
-        found = self._source(source)
-        suffix = Path(PurePosixPath(target or out).name)
+        how = encoding(wish.quality, wish.codec, Path(PurePosixPath(target or out).name))
+        for other in wish.after:
+            self.book.card(other)
+        found = self._source(source)  # last: it may bring a film into the store
         spec = JobSpec(
             source=found,
             target=target,
             veil=wish.veil,
-            encoding=encoding(wish.quality, wish.codec, suffix),
+            encoding=how,
             start=wish.start,
             stop=wish.stop,
             device=wish.device,
@@ -68,11 +70,14 @@ class Desk:
             made_by=made_by(),
             publish=Publish(out, wish.overwrite),
         )
-        for other in wish.after:
-            self.book.card(other)
         now = time.time()
         control = Control(JobState.QUEUED, "", now, wish.priority, wish.limit, wish.deadline)
-        return self.book.submit(spec, Card(name, wish.owner, now, wish.after, wish.team), control, key, job_id)
+        try:
+            return self.book.submit(spec, Card(name, wish.owner, now, wish.after, wish.team), control, key, job_id)
+        except AlreadyThere:
+            if found.place != source and (folder := layout.upload_of(found.place)):
+                self.book.store.erase(folder)
+            raise
 
     def _target(self, source: str, wish: Wish, several: bool) -> tuple[str, str]:
         """(the film's name, its place). Raises UsageError when something is there already."""
@@ -129,6 +134,8 @@ class Desk:
         found = []
         for name in names:
             text = name.upper()
+            if not text:
+                raise UsageError("a job's id is empty", "", "see: veilfarm jobs")
             if len(text) < 26:
                 known = self.book.jobs() if known is None else known
                 fits = [job for job in known if job.endswith(text)]

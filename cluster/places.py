@@ -3,6 +3,7 @@
 """
 
 import contextlib
+import filecmp
 import json
 import os
 import shutil
@@ -18,7 +19,9 @@ from pipeline.errors import InputError, NotAVideo, OutputError, VerifyError
 from storage import layout
 from storage.address import is_object, parse_object
 from storage.cache import node_cache
-from storage.objects import Conflict, NoSuchObject
+from storage.objects import Conflict, NoSuchObject, ObjectStore
+
+_PIECE = 8 << 20  # bytes of an object that are compared at once
 
 
 def look_up(place: str) -> Source:
@@ -73,7 +76,11 @@ def check_unchanged(source: Source) -> None:
 
 
 def publish(ledger: Ledger) -> PublishFacts:
-    """Give the finished film and its report their places, as the job's specification says. Raises OutputError."""
+    """Give the finished film and its report their places, as the job's specification says. Raises OutputError.
+
+    This may be done twice, when a worker was lost before it could tell: a film that is there already and is this very
+    one is in nobody's way.
+    """
     from pipeline.models.weights import catalogue
 
     spec = ledger.spec()
@@ -87,8 +94,8 @@ def publish(ledger: Ledger) -> PublishFacts:
         path = Path(folder) / "report.json"
         path.write_text(text, encoding="utf-8")
         if is_object(spec.target) or not spec.target:
-            for source, target in ((film, place), (path, told)):
-                _put(ledger, source, target, spec.publish.overwrite or not spec.target)
+            _put(ledger, film, place, spec.publish.overwrite or not spec.target)
+            _put(ledger, path, told, overwrite=True)
         else:
             _publish_files(film, path, Path(place), spec.publish.overwrite)
     return PublishFacts(place, told, film.stat().st_size)
@@ -97,7 +104,8 @@ def publish(ledger: Ledger) -> PublishFacts:
 def _publish_files(film: Path, report_file: Path, target: Path, overwrite: bool) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        publish_file(film, target, overwrite)
+        if not (target.is_file() and filecmp.cmp(film, target, shallow=False)):
+            publish_file(film, target, overwrite)
         publish_file(report_file, target.with_name(f"{target.name}.report.json"), overwrite=True)
     except OSError as error:
         todo = "give a place that the workers can write to, and retry"
@@ -108,9 +116,19 @@ def _put(ledger: Ledger, path: Path, place: str, overwrite: bool) -> None:
     store, key = parse_object(place) if is_object(place) else (ledger.store, place)
     if not overwrite:
         with contextlib.suppress(NoSuchObject):
-            store.stat(key)
+            if _is_object_of(store, key, path):
+                return
             raise OutputError(f"{place} exists", "it came up during the work", "submit again with --overwrite")
     store.put_file(key, path)
+
+
+def _is_object_of(store: ObjectStore, key: str, path: Path) -> bool:
+    """Whether the object has the file's bytes. Raises NoSuchObject."""
+    size = store.stat(key).size
+    if size != path.stat().st_size:
+        return False
+    with open(path, "rb") as file:
+        return all(store.read_range(key, at, _PIECE) == file.read(_PIECE) for at in range(0, size, _PIECE))
 
 
 def publish_file(film: Path, target: Path, overwrite: bool) -> None:
