@@ -20,7 +20,9 @@ from cluster.job import PER_CHUNK, Veil
 from cluster.states import JobState
 from storage.address import open_store
 
-PATIENCE = float(os.environ.get("VEILFARM_TEST_PATIENCE", "180"))  # seconds that anything may take before a test fails: a shared machine may be slow
+PATIENCE = float(
+    os.environ.get("VEILFARM_TEST_PATIENCE", "180")
+)  # seconds that anything may take before a test fails: a shared machine may be slow
 
 
 def until(what: Callable[[], object], seconds: float = PATIENCE, every: float = 0.05) -> None:
