@@ -24,6 +24,8 @@ ChunkNumber = Annotated[int, Path(ge=0, le=10**7)]
 STRIPS = Strips()
 _ENTRIES = 200  # lines of history on the page
 _LINES = 500  # of a log on the page
+STATES = ("open", "analysing", "analysed", "rendering", "rendered")  # the least far first
+MOST_BARS = 500  # in a strip; more can't be told apart
 WIDTH = 1000  # of the strip, in its own units
 
 
@@ -62,7 +64,7 @@ def _job(ctx: Context, user: User, job: str) -> dict[str, Any]:
         "cells": bars(strip, number),
         "number": number,
         "width": WIDTH,
-        "done": {state: strip.share(state) for state in ("rendered", "rendering", "analysed", "analysing", "open")},
+        "done": {state: strip.share(state) for state in reversed(STATES)},
         "history": list(reversed(history[-_ENTRIES:])),
         "older": max(0, len(history) - _ENTRIES),
         "result": result,
@@ -78,21 +80,29 @@ def _moment(moment: Moment | None) -> str:
 
 
 def bars(strip: Strip, number: dict[str, int]) -> list[dict[str, Any]]:
-    """The chunks as rectangles: side by side, as wide as they are long."""
+    """The chunks as rectangles, side by side and as wide as they are long. Of very many, neighbours share one, which
+    shows the chunk that is least far."""
     if not strip.cells:
         return []
     first, total = strip.cells[0].chunk.start, max(1, strip.frames)
-    return [
-        {
-            "cell": cell,
-            "x": round((cell.chunk.start - first) / total * WIDTH, 2),
-            "width": round(max(cell.chunk.frames / total * WIDTH - 1.2, 0.6), 2),
-            "worker": number.get(cell.worker, -1) % 8,
-            "from": cell.chunk.start / strip.rate,
-            "to": cell.chunk.stop / strip.rate,
-        }
-        for cell in strip.cells
-    ]
+    each = -(-len(strip.cells) // MOST_BARS)
+    found = []
+    for index in range(0, len(strip.cells), each):
+        group = strip.cells[index : index + each]
+        cell = min(group, key=lambda one: STATES.index(one.state))
+        start, stop = group[0].chunk.start, group[-1].chunk.stop
+        found.append(
+            {
+                "cell": cell,
+                "x": round((start - first) / total * WIDTH, 2),
+                "width": round(max((stop - start) / total * WIDTH - 600 / max(500, len(strip.cells)), 0.6), 2),
+                "worker": number.get(cell.worker, -1) % 8,
+                "from": start / strip.rate,
+                "to": stop / strip.rate,
+                "flagged": any(one.leaks or one.failures for one in group),
+            }
+        )
+    return found
 
 
 def _estimate(ctx: Context, strip: Strip) -> float | None:

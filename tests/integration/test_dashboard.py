@@ -311,6 +311,7 @@ def check(watcher: Watcher, name: str, theme: str) -> None:
     told = [(each["id"], each["help"], [node["html"][:120] for node in each["nodes"][:3]]) for each in serious]
     assert not serious, f"{name}, {theme}: {told}"
     if PICTURES:
+        Path(PICTURES).mkdir(parents=True, exist_ok=True)
         width = (watcher.page.viewport_size or {}).get("width")
         watcher.page.wait_for_timeout(700)
         watcher.page.screenshot(path=Path(PICTURES) / f"{name}-{theme}-{width}.png", full_page=True)

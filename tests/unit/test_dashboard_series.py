@@ -1,8 +1,10 @@
 """The farm's speed over an hour, from what jobs have done."""
 
 from cluster.account import Progress
+from cluster.dashboard.job import MOST_BARS, WIDTH, bars
 from cluster.dashboard.series import EVERY, KEPT, Series, steady
-from cluster.job import Step
+from cluster.dashboard.strip import Cell, Strip
+from cluster.job import ChunkRecord, Step
 
 
 def _progress(job: str, step: Step, done: int) -> Progress:
@@ -31,3 +33,16 @@ def test_memory_is_bounded_and_the_hour_is_even() -> None:
     assert all(fps[Step.RENDER] == 10.0 for _, fps in points)
     assert [x for x, _ in points] == sorted(x for x, _ in points)
     assert not steady(series.samples, 2999 * EVERY + KEPT)
+
+
+def test_very_long_films_have_a_short_strip() -> None:
+    cells = tuple(
+        Cell(ChunkRecord(i, i * 10, i * 10 + 10, 0, 0, ""), "open" if i == 7777 else "rendered", "w", 1.0, i == 42, 0)
+        for i in range(9999)
+    )
+    found = bars(Strip(None, None, cells, ("w",)), {"w": 0})
+    assert len(found) <= MOST_BARS
+    assert [bar["cell"].chunk.index for bar in found if bar["cell"].state == "open"] == [7777]
+    assert sum(bar["flagged"] for bar in found) == 1
+    assert found[0]["x"] == 0
+    assert WIDTH - 1 < found[-1]["x"] + found[-1]["width"] <= WIDTH

@@ -4,6 +4,7 @@ Whoever adds an option or a field adds it here, and answers the question.
 """
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,34 @@ def test_the_only_environment_variable_that_is_read_names_the_store() -> None:
         assert "getenv" not in text, source.name
         assert "environ[" not in text, source.name
         assert "environ.get" not in text, source.name
+
+
+PAGES = Path(config.__file__).parent / "dashboard"
+FIELDS = {
+    "csrf": "a mark against other sites' forms",
+    "mark": "the same, before there is a session",
+    "next": "a page to go on to",
+    "back": "a page to go on to",
+    "token": "who logs in",
+    "state": "one of seven words",
+    "owner": "a filter",
+    "q": "a filter",
+    "job": "ids",
+    "worker": "a name",
+    "do": "one of some words",
+    "priority": "a number",
+    "by": "what colours show",
+}
+
+
+def test_no_form_of_a_page_has_room_for_a_face() -> None:
+    """What is brought there is a film, by the API's uploads."""
+    text = "".join(page.read_text(encoding="utf-8") for page in sorted(PAGES.rglob("*.html")))
+    fields = re.findall(r"<(?:input|select|button|textarea)\b[^>]*?\sname=\"([^\"]+)\"", text)
+    assert set(fields) == set(FIELDS)
+    files = re.findall(r"<input[^>]*type=\"file\"[^>]*>", text)
+    assert len(files) == 1
+    assert 'accept="video/*' in files[0]
+    scripts = "".join(page.read_text(encoding="utf-8") for page in sorted(PAGES.rglob("*.js")))
+    assert set(re.findall(r"/v1/[a-z]+", scripts)) == {"/v1/uploads", "/v1/jobs"}
+    assert "const wish = { upload, veil:" in scripts
