@@ -111,9 +111,12 @@ class RayPool:
         return tuple(self._actors.places.values())
 
     def seats(self, unit: Unit) -> tuple[Seat, ...]:
-        """See Pool. Those that are about to be started count as busy: what failed on another waits for them."""
-        starting = (Seat(name, False, shape.device) for name, (_, _, shape) in self._missing.items())
-        return tuple(seat for seat in (*self._actors.seats(), *starting) if seat.name not in self._drained)
+        """See Pool. Those that aren't up yet count as busy: what failed on another waits for them, and nothing is given
+        to one whose machine may be gone."""
+        coming = [Seat(name, False, shape.device) for name, (_, _, shape) in self._missing.items()]
+        up = {name for name, place in self._actors.places.items() if place.heard is not None}
+        there = [Seat(seat.name, seat.free and seat.name in up, seat.device) for seat in self._actors.seats()]
+        return tuple(seat for seat in (*there, *coming) if seat.name not in self._drained)
 
     def submit(self, order: Order, seat: Seat) -> None:
         """See Pool."""
