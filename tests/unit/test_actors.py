@@ -164,6 +164,7 @@ def test_after_some_failures_its_process_is_not_trusted(crew: Crew, what: str | 
 def test_one_that_ran_out_of_memory_and_is_silent_goes_once(crew: Crew) -> None:
     order = crew.order()
     crew.workers["w0"].state = None
+    crew.after(1)
     crew.workers["w0"].runs[0].give(Outcome(order, 1.0, Failure("OutOfMemoryError", "", "", "", "")))
     crew.clock.now += 1000
     crew.workers["w1"].state = None

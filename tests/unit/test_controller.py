@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from simfarm import AWAY, Clock, Head, KilledError, MemoryStore, Mortal, one_at_a_time, submit, until
+from simfarm import AWAY, Clock, Head, KilledError, MemoryStore, Mortal, a_spec, one_at_a_time, submit, until
 
-from cluster.book import Book, NoSuchJob, NotNow
-from cluster.closing import KEEP_FAILED, LATE
+from cluster.book import Book, Card, NoSuchJob, NotNow
+from cluster.closing import KEEP_FAILED, LATE, erasing
 from cluster.controller import HALF, SCAN_EVERY
 from cluster.job import Step
 from cluster.lead import LEASE
@@ -638,3 +638,55 @@ def test_one_that_slept_since_an_earlier_round_ends_no_later_one(monkeypatch: py
     assert world.state(job) is JobState.RUNNING
     world.settle()
     assert world.state(job) is JobState.DONE
+
+
+def done_and_there(world: World, job: str) -> set[Unit]:
+    """What is recorded as done; its files must be there."""
+    ledger = Ledger(world.store, job)
+    found = {unit for unit in UNITS if ledger.done(unit)}
+    for unit in found:
+        done = ledger.done(unit)
+        assert done is not None
+        assert world.store.list(layout.attempt(job, unit.step, unit.chunk, done.attempt)), unit
+    return found
+
+
+def test_at_each_moment_of_deleting_what_is_recorded_is_there(world: World) -> None:
+    """And it stops where the job goes on."""
+    job = world.submit()
+    until(world.lead, lambda: world.calls[job, Unit(Step.STITCH)])
+    world.book.change(job, "user", Move.CANCEL)
+    control, before = world.book.control(job), done_and_there(world, job)
+    pieces = erasing(world.book, job, control, keep_records=False)
+    for _ in range(6):
+        next(pieces)
+        left = done_and_there(world, job)
+    assert left < before
+    world.book.change(job, "user", Move.RETRY)
+    assert sum(pieces) <= 1
+    assert done_and_there(world, job) >= {Unit(Step.INGEST), Unit(Step.INDEX)}
+    assert list(erasing(world.book, job, control, keep_records=False)) == []
+    world.settle()
+    assert world.state(job) is JobState.DONE
+
+
+def test_a_job_that_is_told_of_is_in_the_queue(world: World) -> None:
+    """Who saw the last round end may take it out of there after somebody has let it go on."""
+    world.lead.pool.haste = 0.0
+    job = world.submit()
+    world.turn()
+    world.store.delete(layout.queued(job))
+    world.book.tell(job)
+    world.clock.now += 1
+    world.turn()
+    assert list(world.book.open_jobs()) == [job]
+
+
+def test_a_job_for_workers_that_are_not_there_holds_up_no_other(world: World) -> None:
+    world.clock.now += 1
+    card = Card("gpu.mp4", "", world.clock.now)
+    for_gpus = world.book.submit(a_spec(device="cuda"), card)
+    others = [world.submit(number) for number in range(5)]
+    world.turn()
+    until(world.lead, lambda: {world.state(job) for job in others} == {JobState.DONE})
+    assert world.state(for_gpus) is JobState.RUNNING
