@@ -1,5 +1,6 @@
 """`veilfarm serve` as its users run it, on a Ray of its own: a folder and a real S3 server as stores."""
 
+import contextlib
 import os
 import signal
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from filmgen import Film, make
 from rgw import Gateway, gateway
+from servers import listens, process, wait_for
 from serving import FarmStore, times, until
 
 from cluster import report
@@ -182,3 +184,47 @@ def test_a_farm_that_is_killed_goes_on_where_it_was(bucket: FarmStore, films: Pa
     bucket.book.store.fetch(result.film, tmp_path / "film.mp4")
     assert times(tmp_path / "film.mp4") == LONG.times()
     assert os.path.getsize(tmp_path / "film.mp4") == result.bytes
+
+
+def test_a_store_that_is_away_for_a_while_costs_nothing(
+    ceph: Gateway, bucket: FarmStore, films: Path, tmp_path: Path
+) -> None:
+    with bucket.serve() as serving:
+        job = bucket.submit(films / "long.mp4")
+        until(lambda: bucket.chunks_done(job) > 1)
+        before = bucket.committed(job)
+        kill_server(ceph)
+        time.sleep(10)  # longer than a chunk takes: what workers make meanwhile can't be stored
+        assert serving.process.poll() is None, serving.said()
+        with server(ceph, tmp_path / "rgw.log"):
+            bucket.reached(job, JobState.DONE)
+            after = bucket.committed(job)
+            assert {unit: after[unit] for unit in before} == before
+            causes = {entry.cause for entry in bucket.book.history(job)}
+            assert causes <= {"", "Transient", "Unreachable", "Interrupted"}
+            nothing_is_left(bucket, job)
+            result = bucket.book.result(job, 1)
+            assert result is not None
+            bucket.book.store.fetch(result.film, tmp_path / "film.mp4")
+            assert serving.end() == 0, serving.said()
+    assert times(tmp_path / "film.mp4") == LONG.times()
+
+
+def kill_server(ceph: Gateway) -> None:
+    """What it holds stays: the gateway itself holds nothing."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if words[0].endswith(b"radosgw") and os.fsencode(ceph.folder / "ceph.conf") in words:
+                    os.kill(int(entry.name), signal.SIGKILL)
+    until(lambda: not listens(ceph.port))
+
+
+@contextlib.contextmanager
+def server(ceph: Gateway, log: Path) -> Iterator[None]:
+    """The gateway again, for the rest of the block."""
+    command = ["radosgw", "-c", str(ceph.folder / "ceph.conf"), "-n", "client.rgw", "-f"]
+    with process(command, log) as started:
+        wait_for(lambda: listens(ceph.port), started, log)
+        yield
