@@ -92,6 +92,11 @@ class Sessions:
             with self._lock:
                 self._known.pop(hashlib.sha256(cookie.encode()).digest(), None)
 
+    def forget(self) -> None:
+        """Look all sessions up again."""
+        with self._lock:
+            self._known.clear()
+
     def _tidy(self) -> None:
         """Delete those whose time is up; their ids say when they were made."""
         for key in self._store.keys("farm/sessions"):

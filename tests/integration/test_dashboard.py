@@ -168,6 +168,42 @@ def bring(dash: Dash, kim: Watcher, film: Path) -> None:
     assert job.card.owner == "kim"
     place = dash.book.ledger(job.job).spec().source.place
     assert dash.store.read(place.partition("/store/")[2]) == film.read_bytes()
+    drop = """() => {
+        const files = new DataTransfer();
+        files.items.add(new File(["a film"], "dropped.mp4"));
+        for (const kind of ["dragenter", "dragover", "drop"]) {
+            document.body.dispatchEvent(new DragEvent(kind, {dataTransfer: files, bubbles: true, cancelable: true}));
+        }
+    }"""
+    kim.page.evaluate(drop)
+    expect(kim.page.get_by_role("row", name="dropped.mp4")).to_contain_text("Queued", timeout=20_000)
+
+
+def test_who_is_shut_out_sees_nothing_more(dash: Dash, somebody: Any) -> None:
+    furnish(dash)
+    kim = somebody("kim")
+    expect(kim.page.get_by_text("Schulfest")).to_be_visible()
+    dash.users.change("kim", disabled=True)
+    dash.context.sessions.forget()  # else it takes five seconds
+    dash.job("secret.mp4", JobState.QUEUED)
+    expect(kim.page.get_by_label("Your token")).to_be_visible(timeout=20_000)
+
+
+def test_the_keyboard_does_it_all(dash: Dash, somebody: Any) -> None:
+    found = furnish(dash)
+    page = somebody("kim").page
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.get_by_role("checkbox", name="Schulfest").focus()
+    page.keyboard.press("Space")
+    button = page.get_by_role("button", name="Pause")
+    for _ in range(60):
+        if button.evaluate("it => it === document.activeElement"):
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").first).to_contain_text("1 job paused")
+    assert dash.book.control(found["queued"]).state is JobState.PAUSED
 
 
 def test_pages_go_on_after_the_server_was_away(browser: Browser, tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ class Live {
       this.lost = true;
       clearTimeout(this.telling);
       this.telling = setTimeout(() => { $("#away").hidden = !this.lost; }, 1500);
-      if (source.readyState === EventSource.CLOSED) setTimeout(() => this.open(), 3000);
+      if (source.readyState !== EventSource.CLOSED) return; // the browser tries again
+      this.soon(); // which also finds out that the session has ended
+      setTimeout(() => this.open(), 3000);
     });
   }
 
@@ -78,6 +80,8 @@ class Live {
         const fresh = this.place.cloneNode(false);
         fresh.innerHTML = await answer.text();
         morph(this.place, fresh);
+        this.lost = false;
+        $("#away").hidden = true;
         document.dispatchEvent(new Event("fresh"));
       }
     } catch { /* the farm is away; the event stream tells when it is back */ }
