@@ -16,10 +16,13 @@ class Refused extends Error {}
 export class Uploads {
   constructor(place, csrf, say) {
     Object.assign(this, { place, csrf, say, queue: [], open: 0 });
-    document.querySelector("#files").addEventListener("change", (event) => {
-      this.take(event.target.files);
-      event.target.value = "";
-    });
+    const files = document.querySelector("#files");
+    const chosen = () => {
+      this.take(files.files);
+      files.value = "";
+    };
+    files.addEventListener("change", chosen);
+    chosen(); // what was chosen before this script was there
     let depth = 0;
     const films = (event) => event.dataTransfer?.types.includes("Files");
     document.addEventListener("dragenter", (event) => films(event) && (depth++, place.classList.add("over")));
@@ -45,7 +48,7 @@ export class Uploads {
       this.queue.push([file, item]);
       this.open++;
     }
-    this.running ??= this.work();
+    if (this.queue.length) this.running ??= this.work();
   }
 
   tell(item, what, values = {}) {
