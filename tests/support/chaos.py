@@ -243,6 +243,9 @@ def run(faults: int, seed: int, kind: str, folder: Path, say: Callable[[str], No
         assert chaos.serving is not None
         if chaos.serving.end() != 0:
             wrong.append("the farm ended with an error")
+        # Ray's agents look every so often whether their raylet, which dies with the farm, is still there.
+        with contextlib.suppress(AssertionError):
+            until(lambda: not any(alive(mark) for mark in chaos.marks), 90)
         for mark in chaos.marks:
             if orphans := [title(pid) for pid in alive(mark)]:
                 wrong.append(f"processes are left: {orphans}")
