@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-from command import VEILFARM, Ran, alive, veilfarm
+from command import VEILFARM, Ran, alive, named, veilfarm
 
 from cluster.book import Book
 from cluster.desk import Desk, Wish
@@ -55,6 +55,10 @@ class Serving:
         self.process.kill()
         self.process.wait()
 
+    def workers(self) -> list[int]:
+        """Its workers, on a Ray of its own."""
+        return named(self.mark, "ray::ActorWorker")
+
     def alive(self) -> list[int]:
         """Its processes, and all that they have started."""
         return alive(self.mark)
@@ -76,7 +80,10 @@ class FarmStore:
     @contextmanager
     def serve(self, *options: str) -> Iterator[Serving]:
         """A controller with two workers, on a Ray of its own unless `options` say otherwise."""
-        with self.process([VEILFARM, "serve", "--store", self.place, *(options or ("--workers", "2"))]) as serving:
+        common = [VEILFARM, "serve", "--store", self.place]
+        if not any("listen" in option for option in options):
+            common.append("--no-listen")
+        with self.process([*common, *(options or ("--workers", "2"))]) as serving:
             yield serving
 
     @contextmanager
