@@ -12,8 +12,8 @@ LINES = 1  # logarithm of the contrast of fine detail on skin: wrinkles
 BEARD = 2  # how much darker than the cheeks upper lip and chin are, in logarithms
 TONE = 3  # logarithm of the brightness of skin
 COUNT = 4
-# Differences that count as one contradiction. Closer ones tell who it was: with 0.2 for lines and for skin, a recogniser
-# that chooses among 60 people found 33 % of them by the new face, 21 % with these, and 19 % with the face cut out.
+# Differences that count as one contradiction. Closer ones tell who it was: with 0.2 for lines and for skin, a
+# recogniser that chooses among 60 people found 33 % of them by the new face, 21 % with these, 19 % without any face.
 _UNITS = {LINES: 0.3, BEARD: 0.06, TONE: 0.35}
 _YOUNGER = 0.5  # as much as one that looks older: smooth skin on an old head stands out less
 _SEX = 4.0
