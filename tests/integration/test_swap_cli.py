@@ -148,7 +148,7 @@ def test_a_worker_that_is_killed_is_replaced(films: Path, tmp_path: Path) -> Non
     with started("swap", films / "long.mp4", "-o", out, "--json") as (process, mark):
         _wait_for(tmp_path / ".out.mp4.veilfarm", "jobs/*/film/plan/DONE.json", process)
         deadline = time.monotonic() + 120
-        while not (workers := named(mark, "ray::PreparedWorker.run")) and time.monotonic() < deadline:
+        while not (workers := named(mark, "ray::ActorWorker.run")) and time.monotonic() < deadline:
             time.sleep(0.02)
         os.kill(workers[0], signal.SIGKILL)
         stdout, err = process.communicate(timeout=240)
