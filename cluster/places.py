@@ -4,6 +4,7 @@
 
 import contextlib
 import filecmp
+import hashlib
 import json
 import os
 import shutil
@@ -85,7 +86,11 @@ def publish(ledger: Ledger) -> PublishFacts:
 
     spec = ledger.spec()
     assert spec.publish is not None
-    film = ledger.folder(Unit(Step.STITCH)) / ledger.facts(StitchFacts).film
+    facts = ledger.facts(StitchFacts)
+    film = ledger.folder(Unit(Step.STITCH)) / facts.film
+    with open(film, "rb") as file:  # it has come through a store: only what was checked is released
+        if hashlib.file_digest(file, "sha256").hexdigest() != facts.sha256:
+            raise VerifyError("the finished film isn't the one that was checked", "its bytes have changed", "retry")
     models = tuple({"name": f.name, "sha256": f.sha256, "licence": f.licence} for f in catalogue().values())
     text = json.dumps(report.build(ledger, {}, models), indent=1, ensure_ascii=False) + "\n"
     place = spec.target or layout.output(ledger.job_id, spec.publish.name)

@@ -4,27 +4,24 @@ A session begins with a token and ends with it, after half a day, or when the us
 `vs_ID_SECRET`; as with tokens, the store has the hash of the secret only.
 """
 
-import base64
 import contextlib
 import hashlib
 import hmac
 import re
-import secrets
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from cluster import records
+from cluster.credentials import Remembered, digest, new_secret
 from cluster.job import born, new_id
-from cluster.users import CACHED, NoSuchUser, Token, User, Users
+from cluster.users import NoSuchUser, Token, User, Users
 from storage import layout
 from storage.objects import NoSuchObject, ObjectStore, StoreError
 
 COOKIE = "veilfarm_session"
 LASTS = 12 * 3600.0  # seconds
 _TEXT = re.compile(r"vs_([0-9A-HJKMNP-TV-Z]{26})_([A-Za-z0-9_\-]{43})")
-_MOST_CACHED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +40,15 @@ class Sessions:
 
     def __init__(self, store: ObjectStore, users: Users, clock: Callable[[], float] = time.time) -> None:
         self._store, self._users, self._clock = store, users, clock
-        self._lock = threading.Lock()
-        self._known: dict[bytes, tuple[User, Session, Token, float]] = {}
+        self._known = Remembered[tuple[User, Session, Token]]()
 
     def begin(self, token: str) -> str | None:
         """The cookie of a new session; None for a token that doesn't count. Raises StoreError."""
         user = self._users.who(token)
         if user is None:
             return None
-        secret = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
-        session = Session(new_id(), user.name, token.split("_")[1], _digest(secret), self._clock() + LASTS)
+        secret = new_secret()
+        session = Session(new_id(), user.name, token.split("_")[1], digest(secret), self._clock() + LASTS)
         self._store.create(layout.session(session.id), records.dumps(session))
         with contextlib.suppress(StoreError):
             self._tidy()
@@ -63,39 +59,31 @@ class Sessions:
         match = _TEXT.fullmatch(cookie)
         if match is None:
             return None
-        now, mark = self._clock(), hashlib.sha256(cookie.encode()).digest()
-        known = self._known.get(mark)
-        if known is None or not 0 <= now - known[3] < CACHED:
-            known = self._look_up(match[1], match[2], now)
-            if known is None:
-                return None
-            with self._lock:
-                if len(self._known) >= _MOST_CACHED:
-                    self._known.clear()
-                self._known[mark] = known
-        user, session, token, _ = known
+        now = self._clock()
+        known = self._known.get(cookie, now, lambda: self._look_up(match[1], match[2]))
+        if known is None:
+            return None
+        user, session, token = known
         return user if token.good(now) and now < session.expires and not user.disabled else None
 
-    def _look_up(self, session_id: str, secret: str, now: float) -> tuple[User, Session, Token, float] | None:
+    def _look_up(self, session_id: str, secret: str) -> tuple[User, Session, Token] | None:
         try:
             session = records.loads(Session, self._store.read(layout.session(session_id)))
             token, user = self._users.token(session.token), self._users.user(session.user)
         except (NoSuchObject, NoSuchUser):
             return None
-        return (user, session, token, now) if hmac.compare_digest(session.digest, _digest(secret)) else None
+        return (user, session, token) if hmac.compare_digest(session.digest, digest(secret)) else None
 
     def end(self, cookie: str) -> None:
         """Log out."""
         match = _TEXT.fullmatch(cookie)
         if match is not None and self.who(cookie) is not None:
             self._store.delete(layout.session(match[1]))
-            with self._lock:
-                self._known.pop(hashlib.sha256(cookie.encode()).digest(), None)
+            self._known.forget(cookie)
 
     def forget(self) -> None:
         """Look all sessions up again."""
-        with self._lock:
-            self._known.clear()
+        self._known.forget()
 
     def _tidy(self) -> None:
         """Delete those whose time is up; their ids say when they were made."""
@@ -113,7 +101,3 @@ def mark(cookie: str) -> str:
 def marked(cookie: str, given: str) -> bool:
     """Whether a request comes from a page of this session."""
     return hmac.compare_digest(mark(cookie), given)
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()

@@ -4,14 +4,10 @@ A token is `vf_ID_SECRET`, with 256 random bits in the secret. The store has its
 can guess so many bits. Tokens are shown once, end by themselves or by being revoked.
 """
 
-import base64
 import contextlib
 import dataclasses
-import hashlib
 import hmac
 import re
-import secrets
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,14 +16,13 @@ from typing import Any, TypeVar
 
 from cluster import records
 from cluster.book import Card
+from cluster.credentials import Remembered, digest, new_secret
 from cluster.job import new_id
 from storage import layout
 from storage.objects import AlreadyThere, Conflict, NoSuchObject, ObjectStore
 
 NAME = r"[a-z0-9][a-z0-9_.\-]{0,62}"
 _TOKEN = re.compile(r"vf_([0-9A-HJKMNP-TV-Z]{26})_([A-Za-z0-9_\-]{43})")
-CACHED = 5.0  # seconds for which another process may go on believing in a token that was revoked
-_MOST_CACHED = 10_000
 Record = TypeVar("Record")
 
 
@@ -103,8 +98,7 @@ class Users:
 
     def __init__(self, store: ObjectStore, clock: Callable[[], float] = time.time) -> None:
         self._store, self._clock = store, clock
-        self._lock = threading.Lock()
-        self._known: dict[bytes, tuple[User, Token, float]] = {}
+        self._known = Remembered[tuple[User, Token]]()
 
     def first(self) -> str | None:
         """A token of a first admin, if there is no user yet; else None."""
@@ -140,7 +134,7 @@ class Users:
         if not after.may(Role.ADMIN):
             self._keep_an_admin(name)
         self._store.replace(layout.user(name), records.dumps(after), etag)
-        self._forget()
+        self._known.forget()
         return after
 
     def remove(self, name: str) -> None:
@@ -150,7 +144,7 @@ class Users:
         for token in self.tokens(name):
             self._store.delete(layout.token(token.id))
         self._store.delete(layout.user(name))
-        self._forget()
+        self._known.forget()
 
     def _keep_an_admin(self, without: str) -> None:
         if self.user(without).may(Role.ADMIN) and not any(
@@ -161,9 +155,9 @@ class Users:
     def issue(self, name: str, label: str = "", days: float | None = None) -> tuple[str, Token]:
         """(the token, what is kept of it). Raises NoSuchUser."""
         self.user(name)
-        secret = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
+        secret = new_secret()
         now = self._clock()
-        token = Token(new_id(), name, _digest(secret), label, now, None if days is None else now + days * 86400)
+        token = Token(new_id(), name, digest(secret), label, now, None if days is None else now + days * 86400)
         self._store.create(layout.token(token.id), records.dumps(token))
         return f"vf_{token.id}_{secret}", token
 
@@ -185,7 +179,7 @@ class Users:
             token = dataclasses.replace(records.loads(Token, data), revoked=self._clock())
             with contextlib.suppress(Conflict):  # somebody else has revoked it
                 self._store.replace(layout.token(token_id), records.dumps(token), etag)
-        self._forget()
+        self._known.forget()
         return token
 
     def who(self, text: str) -> User | None:
@@ -193,34 +187,24 @@ class Users:
         match = _TOKEN.fullmatch(text)
         if match is None:
             return None
-        now, mark = self._clock(), hashlib.sha256(text.encode()).digest()
-        known = self._known.get(mark)
-        if known is None or not 0 <= now - known[2] < CACHED:
-            known = self._look_up(match[1], match[2], now)
-            if known is None:
-                return None
-            with self._lock:
-                if len(self._known) >= _MOST_CACHED:
-                    self._known.clear()
-                self._known[mark] = known
-        user, token, _ = known
+        now = self._clock()
+        known = self._known.get(text, now, lambda: self._look_up(match[1], match[2]))
+        if known is None:
+            return None
+        user, token = known
         return user if token.good(now) and not user.disabled else None
 
     def met(self, text: str) -> bool:
         """Whether this token has counted here lately. Asks nobody."""
-        return hashlib.sha256(text.encode()).digest() in self._known
+        return text in self._known
 
-    def _look_up(self, token_id: str, secret: str, now: float) -> tuple[User, Token, float] | None:
+    def _look_up(self, token_id: str, secret: str) -> tuple[User, Token] | None:
         try:
             token = records.loads(Token, self._store.read(layout.token(token_id)))
             user = records.loads(User, self._store.read(layout.user(token.user)))
         except NoSuchObject:
             return None
-        return (user, token, now) if hmac.compare_digest(token.digest, _digest(secret)) else None
-
-    def _forget(self) -> None:
-        with self._lock:
-            self._known.clear()
+        return (user, token) if hmac.compare_digest(token.digest, digest(secret)) else None
 
     def _read(self, kind: type[Record], key: str, name: str) -> tuple[Record, str]:
         try:
@@ -228,10 +212,6 @@ class Users:
         except NoSuchObject as error:
             raise NoSuchUser(f"there is no {kind.__name__.lower()} {name}") from error
         return records.loads(kind, data), etag
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _checked(name: str) -> str:

@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from cluster.account import Progress
 from cluster.api.context import Context, Ctx, changeable
@@ -38,39 +38,12 @@ def first() -> Response:
     return go("/jobs")
 
 
-@router.get("/jobs")
-def jobs(
-    request: Request,
-    ctx: Ctx,
-    user: Looker,
-    state: State = None,
-    owner: Owner = "",
-    q: Text = "",
-    cursor: Cursor = None,
-) -> Response:
-    """The page."""
-    return drawn(request, "jobs.html", **_list(ctx, user, state, owner, q, cursor))
-
-
-@router.get("/jobs/part")
-def part(
-    request: Request,
-    ctx: Ctx,
-    user: Looker,
-    state: State = None,
-    owner: Owner = "",
-    q: Text = "",
-    cursor: Cursor = None,
-) -> Response:
-    """The part of the page that changes."""
-    return drawn(request, "jobs_list.html", fragment=True, **_list(ctx, user, state, owner, q, cursor))
-
-
 def _list(
-    ctx: Context, user: User, state: JobState | None, owner: str, text: str, cursor: str | None
+    ctx: Ctx, user: Looker, state: State = None, owner: Owner = "", q: Text = "", cursor: Cursor = None
 ) -> dict[str, Any]:
+    """What the list shows of the jobs that are asked for."""
     states = frozenset[JobState]() if state is None else frozenset({state})
-    page = ctx.index.page(Wanted(states, owner or None, None, text, user.sees), PER_PAGE, cursor)
+    page = ctx.index.page(Wanted(states, owner or None, None, q, user.sees), PER_PAGE, cursor)
     all_of_it = user.may(Role.ADMIN)
     counts: Counter[JobState] = Counter()
     owners = set()
@@ -79,7 +52,7 @@ def _list(
             counts[row.control.state] += 1
             owners.add(row.card.owner)
     progress = {each.job: each for each in ctx.progress()}
-    kept = {"state": state.value if state else "", "owner": owner, "q": text}
+    kept = {"state": state.value if state else "", "owner": owner, "q": q}
     return {
         "rows": [facts(row, progress.get(row.job), user) for row in page.rows],
         "counts": counts,
@@ -89,8 +62,8 @@ def _list(
         "state": state,
         "owner": owner,
         "owners": sorted(owners - {""}, key=str.casefold),
-        "q": text,
-        "filtered": bool(state or owner or text),
+        "q": q,
+        "filtered": bool(state or owner or q),
         "first": cursor is None,
         "older": _query({**kept, "cursor": page.next}) if page.next else None,
         "newest": _query(kept),
@@ -99,6 +72,21 @@ def _list(
         "complete": ctx.index.ready,
         "moves": MOVES,
     }
+
+
+Listed = Annotated[dict[str, Any], Depends(_list)]
+
+
+@router.get("/jobs")
+def jobs(request: Request, listed: Listed) -> Response:
+    """The page."""
+    return drawn(request, "jobs.html", **listed)
+
+
+@router.get("/jobs/part")
+def part(request: Request, listed: Listed) -> Response:
+    """The part of the page that changes."""
+    return drawn(request, "jobs_list.html", fragment=True, **listed)
 
 
 def _query(fields: dict[str, str]) -> str:

@@ -1,5 +1,6 @@
 """Doubles for the farm: steps without pictures, a pool without processes, a listener that remembers."""
 
+import hashlib
 from collections import Counter, deque
 from collections.abc import Callable
 from fractions import Fraction
@@ -101,8 +102,10 @@ class DrySteps:
         self, setup: Setup, plan: Plan, segments: tuple[tuple[Path, RenderFacts], ...], into: Path
     ) -> StitchFacts:
         self._begin(Step.STITCH)
-        (into / "film.mp4").write_text("".join(path.read_text() for path, _ in segments))
-        return StitchFacts("film.mp4", "2" * 64, 10, plan.frames, plan.frames, True, True, Fraction(0), (), ())
+        film = "".join(path.read_text() for path, _ in segments).encode()
+        (into / "film.mp4").write_bytes(film)
+        sha256 = hashlib.sha256(film).hexdigest()
+        return StitchFacts("film.mp4", sha256, len(film), plan.frames, plan.frames, True, True, Fraction(0), (), ())
 
 
 class DryPool:

@@ -9,8 +9,8 @@ from doubles import DryPool, DrySteps, Ear, a_spec
 
 from cluster import places, records
 from cluster.farm import Farm
-from cluster.job import JobSpec, Publish, Source
-from cluster.ledger import Ledger
+from cluster.job import JobSpec, Publish, Source, Step, StitchFacts
+from cluster.ledger import Ledger, Unit
 from cluster.places import check_unchanged, look_up, publish, publish_file, read_report, source_file
 from cluster.roles import Job
 from pipeline.errors import InputError, NotAVideo, OutputError, VerifyError
@@ -108,6 +108,16 @@ def test_publishing_a_file_may_be_done_twice(tmp_path: Path) -> None:
         assert target.read_bytes() == FILM
         assert read_report(ledger, facts.report)["frames"]["out"] == 30
     assert sorted(path.name for path in target.parent.iterdir()) == ["a.mp4", "a.mp4.report.json"]
+
+
+def test_a_film_whose_bytes_have_changed_is_not_released(tmp_path: Path) -> None:
+    target = tmp_path / "a.mp4"
+    ledger = finished(tmp_path, str(target))
+    film = ledger.folder(Unit(Step.STITCH)) / ledger.facts(StitchFacts).film
+    film.write_bytes(film.read_bytes()[::-1])
+    with pytest.raises(VerifyError, match="isn't the one that was checked"):
+        publish(ledger)
+    assert not target.exists()
 
 
 def test_publishing_takes_nobodys_place(tmp_path: Path) -> None:

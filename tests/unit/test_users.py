@@ -3,7 +3,8 @@
 import pytest
 
 from cluster.book import Card
-from cluster.users import CACHED, NoSuchUser, NotAllowed, Role, User, Users
+from cluster.credentials import CACHED
+from cluster.users import NoSuchUser, NotAllowed, Role, User, Users
 from storage.memory import MemoryStore
 
 
