@@ -2,13 +2,14 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cluster import exits, records
-from cluster.book import NoSuchJob, NotNow
+from cluster.book import Book, NoSuchJob, NotNow
 from cluster.common import KNOWN, Jobs, Json, Store, opened, told, wait_for
 from cluster.config import UsageError
 from cluster.job import PER_CHUNK, Step
@@ -88,20 +89,28 @@ def show(job: Annotated[str, typer.Argument(metavar="JOB")], store: Store, as_js
     return exits.DONE
 
 
-def _moved(names: list[str], store: str, move: Move | None, **fields: Any) -> int:
+def _each(names: list[str], store: str, do: Callable[[Book, str], str]) -> int:
+    """Do something to each job, and print what it says of it; one that can't be done doesn't stop the others."""
     code = exits.DONE
     try:
         book, desk = opened(store)
         for name in names:
             try:
                 (job,) = desk.choose([name])
-                control = book.change(job, "command line", move, **fields)
-                print(f"{job} {control.state}" + (f", priority {control.priority}" if move is None else ""))
+                print(do(book, job))
             except (PipelineError, NoSuchJob, NotNow) as error:
                 code = told(error)
     except KNOWN as error:
         return told(error)
     return code
+
+
+def _moved(names: list[str], store: str, move: Move | None, **fields: Any) -> int:
+    def do(book: Book, job: str) -> str:
+        control = book.change(job, "command line", move, **fields)
+        return f"{job} {control.state}" + (f", priority {control.priority}" if move is None else "")
+
+    return _each(names, store, do)
 
 
 def pause(names: Jobs, store: Store) -> int:
@@ -193,18 +202,7 @@ def fetch(
 
 def erase(names: Jobs, store: Store) -> int:
     """Delete jobs that are over: their films in the farm's store, their records and their history."""
-    code = exits.DONE
-    try:
-        book, desk = opened(store)
-        for name in names:
-            try:
-                (job,) = desk.choose([name])
-                print(f"{job}: {book.erase(job)} objects deleted")
-            except (PipelineError, NoSuchJob, NotNow) as error:
-                code = told(error)
-    except KNOWN as error:
-        return told(error)
-    return code
+    return _each(names, store, lambda book, job: f"{job}: {book.erase(job)} objects deleted")
 
 
 def logs(

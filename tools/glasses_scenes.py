@@ -10,6 +10,7 @@ import random
 import numpy as np
 import torch
 import torch.nn.functional as F
+from dice import Dice
 from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
@@ -127,7 +128,7 @@ def bank(seed: int, count: int) -> np.ndarray:
     return np.stack([draw(dice) for _ in range(count)])
 
 
-class Scenes:
+class Scenes(Dice):
     """Draws batches. The same arguments give the same scenes."""
 
     def __init__(
@@ -135,24 +136,8 @@ class Scenes:
     ) -> None:
         """`faces` (P, 3, s, s) uint8 without glasses, `glasses` as `bank` draws them; what is no glasses: `strands`
         (N, 3, 192, 192) hair as `object_sprites` draws it, `folds` (N, 1, 192, 192) as `glasses_folds` draws them."""
+        super().__init__(SIZE, seed)
         self.faces, self.glasses, self.strands, self.folds = faces, glasses, strands, folds
-        self.torch, self.numpy = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
-        axis = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
-        self.x, self.y = axis.expand(1, 1, SIZE, SIZE), axis[:, None].expand(1, 1, SIZE, SIZE)
-
-    def flat(self, b: int, low: float = 0, high: float = 1, channels: int = 1) -> Tensor:
-        return torch.rand(b, channels, 1, 1, generator=self.torch) * (high - low) + low
-
-    def normal(self, b: int, spread: float, channels: int = 1) -> Tensor:
-        return torch.randn(b, channels, 1, 1, generator=self.torch) * spread
-
-    def chance(self, b: int, share: float) -> Tensor:
-        return (self.flat(b) < share).float()
-
-    def waves(self, b: int, channels: int, cells: int) -> Tensor:
-        """Smooth noise (b, channels, SIZE, SIZE) with a deviation of about 1."""
-        noise = torch.randn(b, channels, cells, cells, generator=self.torch)
-        return F.interpolate(noise, size=(SIZE, SIZE), mode="bicubic", align_corners=True)
 
     def moved(self, image: Tensor, scale: float, turn: float, shift: float, wave: float) -> Tensor:
         """Scaled, turned, shifted and pulled about at random."""

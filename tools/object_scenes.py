@@ -10,6 +10,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
+from dice import Dice
 from torch import Tensor
 
 from pipeline.appearance import EPS, face_mask, plain_mask
@@ -29,30 +30,14 @@ SHARES = (("hand", 0.36), ("blob", 0.10), ("thing", 0.12), ("strands", 0.05))  #
 GLASSES, STRANDS = 0.16, 0.08  # of scenes in which the person wears them all the time
 
 
-class Scenes:
+class Scenes(Dice):
     """Draws batches. The same arguments give the same scenes."""
 
     def __init__(self, frames: np.ndarray, unsure: np.ndarray, sprites: dict[str, np.ndarray], seed: int) -> None:
         """`frames` (P, K, 3, s, s) uint8: K looks at each of P people; `unsure` (P, 1, s, s) bool: where hair is."""
+        super().__init__(SIZE, seed)
         self.frames, self.unsure, self.sprites = frames, torch.from_numpy(unsure), sprites
-        self.torch, self.numpy = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
         self.plain, self.face = plain_mask(SIZE, CPU), face_mask(SIZE, CPU)
-        axis = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
-        self.x, self.y = axis.expand(1, 1, SIZE, SIZE), axis[:, None].expand(1, 1, SIZE, SIZE)
-
-    def flat(self, b: int, low: float = 0, high: float = 1, channels: int = 1) -> Tensor:
-        return torch.rand(b, channels, 1, 1, generator=self.torch) * (high - low) + low
-
-    def normal(self, b: int, spread: float, channels: int = 1) -> Tensor:
-        return torch.randn(b, channels, 1, 1, generator=self.torch) * spread
-
-    def chance(self, b: int, share: float) -> Tensor:
-        return (self.flat(b) < share).float()
-
-    def waves(self, b: int, channels: int, cells: int) -> Tensor:
-        """Smooth noise (b, channels, SIZE, SIZE) with a deviation of about 1."""
-        noise = torch.randn(b, channels, cells, cells, generator=self.torch)
-        return F.interpolate(noise, size=(SIZE, SIZE), mode="bicubic", align_corners=True)
 
     def colour(self, b: int) -> Tensor:
         return torch.log(self.flat(b, channels=3) ** 1.5 + EPS)

@@ -1,6 +1,5 @@
 """The API over a real S3 server: uploads, links, and films in allowed buckets."""
 
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +15,6 @@ from cluster.desk import Desk
 from cluster.states import JobState
 from storage import layout
 from storage.address import open_store
-from storage.cache import Cache
-from storage.s3 import S3Store
 
 TUS = {"Tus-Resumable": "1.0.0"}
 OCTETS = {**TUS, "Content-Type": "application/offset+octet-stream"}
@@ -27,19 +24,15 @@ FILM = bytes(range(256)) * 100
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with gateway(tmp_path_factory.mktemp("rgw")) as found, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VEILFARM_S3_ENDPOINT", f"http://{found.settings.endpoint}")
-        patch.setenv("VEILFARM_S3_ACCESS_KEY", found.access)
-        patch.setenv("VEILFARM_S3_SECRET_KEY", found.secret)
-        patch.setenv("VEILFARM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for name, value in found.environment(tmp_path_factory.mktemp("cache")).items():
+            patch.setenv(name, value)
         yield found
 
 
 @pytest.fixture
 def place(server: Gateway, tmp_path: Path) -> str:
     """A farm's folder in a new bucket."""
-    name = f"b{time.monotonic_ns()}"
-    S3Store(server.settings, name, "", Cache(tmp_path / "cache", 0)).bucket.client.make_bucket(name)
-    return f"s3://{name}/farm"
+    return f"s3://{server.new_bucket(tmp_path / 'cache')}/farm"
 
 
 @pytest.fixture

@@ -16,8 +16,6 @@ from serving import FarmStore, times, until
 from cluster import report
 from cluster.states import JobState, Move
 from storage.address import open_store
-from storage.cache import Cache
-from storage.s3 import S3Store
 
 LONG = Film(frames=1800, gop=25, sound=1)  # six chunks or more
 SHORT = Film(frames=60, gop=10, sound=1, pattern="vfr")
@@ -34,19 +32,15 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with gateway(tmp_path_factory.mktemp("rgw")) as server, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VEILFARM_S3_ENDPOINT", f"http://{server.settings.endpoint}")
-        patch.setenv("VEILFARM_S3_ACCESS_KEY", server.access)
-        patch.setenv("VEILFARM_S3_SECRET_KEY", server.secret)
-        patch.setenv("VEILFARM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for name, value in server.environment(tmp_path_factory.mktemp("cache")).items():
+            patch.setenv(name, value)
         yield server
 
 
 @pytest.fixture
 def bucket(ceph: Gateway, tmp_path: Path) -> FarmStore:
     """A farm in a new bucket."""
-    name = f"b{time.monotonic_ns()}"
-    S3Store(ceph.settings, name, "", Cache(tmp_path / "cache", 0)).bucket.client.make_bucket(name)
-    return FarmStore(f"s3://{name}/farm", tmp_path)
+    return FarmStore(f"s3://{ceph.new_bucket(tmp_path / 'cache')}/farm", tmp_path)
 
 
 @pytest.fixture

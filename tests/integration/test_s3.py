@@ -1,27 +1,20 @@
-"""The contract of ObjectStore over real S3 servers, and what goes wrong with them."""
+"""The contract of ObjectStore over real S3 servers, their conditions, and what the doctor says of them."""
 
 import dataclasses
-import datetime
 import json
 import re
 import time
-import traceback
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
 from pathlib import Path
 
-import minio.time
 import pytest
-from flaky import Harm, flaky
+from buckets import new_store
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from minio.versioningconfig import ENABLED, VersioningConfig
-from rclone import rclone
-from rgw import SECRET, Gateway, gateway
-from servers import free_port
+from rgw import Gateway
 from store_contract import StoreContract, content
 from store_machine import StoreMachine
 
@@ -30,49 +23,16 @@ from storage import conditional
 from storage.cache import Cache
 from storage.lock import STALE
 from storage.objects import (
-    AlreadyThere,
-    ClockSkew,
-    Conflict,
     Interrupted,
-    NoSuchBucket,
     NoSuchObject,
     NotPermitted,
     NotSupported,
     ObjectStore,
-    StoreError,
-    StoreFull,
-    Unreachable,
-    WrongKeys,
 )
 from storage.probe import ProbeResult, Verdict, probe
 from storage.retry import Patience
 from storage.s3 import S3Store
 from storage.settings import Conditions, S3Settings
-
-_names = count()
-
-
-@pytest.fixture(scope="session")
-def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with gateway(tmp_path_factory.mktemp("rgw")) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def careless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Settings]:
-    with rclone(tmp_path_factory.mktemp("rclone")) as settings:
-        yield settings
-
-
-def new_store(settings: S3Settings, folder: Path, bucket: str = "", **patience: int) -> S3Store:
-    """A store that hardly waits. Without a name, in a bucket of its own."""
-    cache = Cache(folder / "cache", 10**9)
-    name = bucket or f"test-{next(_names)}"
-    quick = Patience(sleep=lambda seconds: time.sleep(seconds / 1000), **patience)
-    store = S3Store(settings, name, "farm/one", cache, quick)
-    if not bucket:
-        store.bucket.client.make_bucket(name)
-    return store
 
 
 class TestCeph(StoreContract):
@@ -240,205 +200,6 @@ def test_who_was_stopped_with_the_lock_does_no_harm(ceph: Gateway, tmp_path: Pat
     assert conditional.replace(store.bucket, "farm/one/control", b"two", etag)
     assert conditional.replace(store.bucket, "farm/one/control", b"three", etag) is None
     assert store.read("control") == b"two"
-
-
-@pytest.mark.parametrize("secret", ["", "vf-Secret+123/-"])
-def test_wrong_keys(ceph: Gateway, tmp_path: Path, secret: str) -> None:
-    there = new_store(ceph.settings, tmp_path)
-    wrong = dataclasses.replace(ceph.settings, secret_key=secret) if secret else None
-    settings = wrong or dataclasses.replace(ceph.settings, access_key="nobody")
-    every_call_raises(new_store(settings, tmp_path, there.bucket.name), WrongKeys, tmp_path, "VEILFARM_S3_SECRET_KEY")
-
-
-def test_missing_bucket(ceph: Gateway, tmp_path: Path) -> None:
-    every_call_raises(new_store(ceph.settings, tmp_path, "not-there"), NoSuchBucket, tmp_path, "no such bucket")
-    with pytest.raises(NoSuchBucket, match="can't be the name"):
-        new_store(ceph.settings, tmp_path, "Not_A_Bucket!")
-
-
-def test_somebody_elses_bucket(ceph: Gateway, tmp_path: Path) -> None:
-    store = new_store(ceph.settings, tmp_path)
-    ceph.admin("user", "create", "--uid=other", "--display-name=o", "--access-key=otherkey", "--secret-key=othersecret")
-    settings = dataclasses.replace(ceph.settings, access_key="otherkey", secret_key="othersecret")
-    every_call_raises(new_store(settings, tmp_path, store.bucket.name), NotPermitted, tmp_path, "policy")
-
-
-def test_nobody_listens(ceph: Gateway, tmp_path: Path) -> None:
-    settings = dataclasses.replace(ceph.settings, endpoint=f"127.0.0.1:{free_port()}")
-    every_call_raises(new_store(settings, tmp_path, "films"), Unreachable, tmp_path, "check the address")
-
-
-def test_no_such_server(ceph: Gateway, tmp_path: Path) -> None:
-    settings = dataclasses.replace(ceph.settings, endpoint="nowhere.invalid")
-    every_call_raises(new_store(settings, tmp_path, "films", attempts=2), Unreachable, tmp_path, "name isn't known")
-
-
-def test_tls_where_there_is_none(ceph: Gateway, tmp_path: Path) -> None:
-    settings = dataclasses.replace(ceph.settings, secure=True)
-    every_call_raises(new_store(settings, tmp_path, "films"), Unreachable, tmp_path, "http://")
-
-
-@pytest.mark.parametrize("hours", [-2, 2])
-def test_a_wrong_clock(ceph: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
-    """The SDK signs with another time than it is."""
-    store = new_store(ceph.settings, tmp_path)
-    real = minio.time.utcnow
-    monkeypatch.setattr(minio.time, "utcnow", lambda: real() + datetime.timedelta(hours=hours))
-    every_call_raises(store, ClockSkew, tmp_path, "set the clock")
-
-
-def test_the_clock_of_the_server(ceph: Gateway, tmp_path: Path) -> None:
-    ahead = new_store(ceph.settings, tmp_path).bucket.clock_ahead()
-    assert ahead is not None
-    assert abs(ahead) < 5
-
-
-def test_a_full_store(ceph: Gateway, tmp_path: Path) -> None:
-    """A quota of the user: 20 kB."""
-    keys = ["--access-key=smallkey", "--secret-key=smallsecret"]
-    ceph.admin("user", "create", "--uid=small", "--display-name=s", *keys)
-    ceph.admin("quota", "set", "--quota-scope=user", "--uid=small", "--max-size=20480")
-    ceph.admin("quota", "enable", "--quota-scope=user", "--uid=small")
-    settings = dataclasses.replace(ceph.settings, access_key="smallkey", secret_key="smallsecret")
-    store = new_store(settings, tmp_path)
-    (tmp_path / "big").write_bytes(bytes(100_000))
-    with pytest.raises(StoreFull, match="raise the quota"):
-        store.put_file("big", tmp_path / "big")
-    with pytest.raises(StoreFull, match="raise the quota"):
-        store.create("big", bytes(100_000))
-
-
-def every_call_raises(store: S3Store, kind: type[StoreError], folder: Path, advice: str) -> None:
-    """Whatever is asked for, the reason is the same, in one line that holds no secret, nor does what led to it."""
-    (folder / "file").write_bytes(b"x")
-    (folder / "scratch").mkdir()
-    (folder / "scratch" / "x").write_bytes(b"x")
-    calls = {
-        "create": lambda: store.create("a", b""),
-        "read": lambda: store.read("a"),
-        "read_versioned": lambda: store.read_versioned("a"),
-        "replace": lambda: store.replace("a", b"", "etag"),
-        "put_file": lambda: store.put_file("a", folder / "file"),
-        "read_range": lambda: store.read_range("a", 1, 1),
-        "fetch": lambda: store.fetch("a", folder / "out"),
-        "stat": lambda: store.stat("a"),
-        "delete": lambda: store.delete("a"),
-        "list": lambda: store.list("a"),
-        "keys": lambda: list(store.keys("a")),
-        "children": lambda: store.children("a"),
-        "keep": lambda: store.keep(folder / "scratch", "a"),
-        "local": lambda: store.local("a"),
-        "erase": lambda: store.erase("a"),
-        "conditions": lambda: store.conditions(),
-    }
-    secrets = (SECRET, "Signature=", store.bucket.settings.secret_key)
-    for name, call in calls.items():
-        with pytest.raises(StoreError) as caught:
-            call()
-        error = caught.value
-        assert type(error) is kind, f"{name}: {error!r}"
-        assert advice in str(error), f"{name}: {error}"
-        assert "\n" not in str(error)
-        text = "".join(traceback.format_exception(error))
-        assert not any(secret in text for secret in secrets), f"{name}: {text}"
-    assert not (folder / "out").exists()
-
-
-@pytest.fixture
-def harmed(ceph: Gateway, tmp_path: Path) -> Iterator[tuple[S3Store, Harm]]:
-    """A store behind a proxy that does harm."""
-    with flaky(ceph.port) as harm:
-        direct = new_store(ceph.settings, tmp_path)
-        settings = dataclasses.replace(ceph.settings, endpoint=f"127.0.0.1:{harm.port}")
-        store = new_store(settings, tmp_path, direct.bucket.name)
-        store.conditions()
-        store._honoured = conditional.Honoured(True, True)
-        harm.seen.clear()
-        yield store, harm
-
-
-@pytest.mark.parametrize("what", ["cut", "503"])
-def test_what_fails_twice_is_tried_a_third_time(harmed: tuple[S3Store, Harm], tmp_path: Path, what: str) -> None:
-    store, harm = harmed
-    (tmp_path / "in").write_bytes(content(20_000_003))
-    calls = {
-        "create": lambda: store.create("a", b"1"),
-        "read": lambda: store.read("a"),
-        "stat": lambda: store.stat("a"),
-        "replace": lambda: store.replace("a", b"2", store.stat("a").etag),
-        "put_file": lambda: store.put_file("film", tmp_path / "in"),
-        "fetch": lambda: store.fetch("film", tmp_path / "out"),
-        "list": lambda: store.list(""),
-        "erase": lambda: store.erase(""),
-    }
-    for name, call in calls.items():
-        harm.plan = [what, what]
-        call()
-        assert harm.seen[:3] == [what, what, "fine"], name
-        harm.seen.clear()
-    assert (tmp_path / "out").read_bytes() == (tmp_path / "in").read_bytes()
-
-
-def test_patience_ends(harmed: tuple[S3Store, Harm]) -> None:
-    store, harm = harmed
-    harm.plan = ["503"] * 100
-    with pytest.raises(Interrupted, match="SlowDown"):
-        store.read("a")
-    assert harm.seen == ["503"] * Patience().attempts
-
-
-def test_ones_own_write_whose_answer_was_lost_counts(harmed: tuple[S3Store, Harm]) -> None:
-    store, harm = harmed
-    harm.plan = ["lost"]
-    store.create("mine", b"by me")
-    assert harm.seen[:2] == ["lost", "fine"]
-    assert store.read("mine") == b"by me"
-    etag = store.stat("mine").etag
-    harm.plan = ["lost"]
-    newer = store.replace("mine", b"by me again", etag)
-    assert store.read_versioned("mine") == (b"by me again", newer)
-
-
-def test_somebody_elses_write_is_told_from_ones_own(harmed: tuple[S3Store, Harm]) -> None:
-    store, harm = harmed
-    store.create("theirs", b"by them")
-    _, etag = store.read_versioned("theirs")
-    harm.plan = ["cut"]
-    with pytest.raises(AlreadyThere):
-        store.create("theirs", b"by me")
-    store.replace("theirs", b"by them again", etag)
-    harm.plan = ["503"]
-    with pytest.raises(Conflict):
-        store.replace("theirs", b"by me", etag)
-    assert store.read("theirs") == b"by them again"
-
-
-def test_an_upload_that_was_finished_unheard(harmed: tuple[S3Store, Harm], tmp_path: Path) -> None:
-    """The last request of a multipart upload works, its answer is lost, and the server knows no such upload then."""
-    store, harm = harmed
-    (tmp_path / "in").write_bytes(content(20_000_003))
-    harm.plan = ["fine"] * 4 + ["lost"]
-    harm.requests.clear()
-    assert store.put_file("film", tmp_path / "in").size == 20_000_003
-    assert harm.seen[4] == "lost"
-    assert harm.requests[4].startswith("POST")
-    store.fetch("film", tmp_path / "out")
-    assert (tmp_path / "out").read_bytes() == (tmp_path / "in").read_bytes()
-
-
-def test_a_transfer_that_breaks_off_goes_on_where_it_was(harmed: tuple[S3Store, Harm], tmp_path: Path) -> None:
-    store, harm = harmed
-    (tmp_path / "in").write_bytes(content(20_000_003))
-    store.put_file("film", tmp_path / "in")
-    harm.cut_after = 7_000_000
-    harm.plan = ["fine", "half", "half"]
-    harm.requests.clear()
-    store.fetch("film", tmp_path / "out")
-    assert (tmp_path / "out").read_bytes() == (tmp_path / "in").read_bytes()
-    assert len(harm.requests) == 4  # HEAD, and three pieces
-    harm.cut_after = 1000
-    harm.plan = ["half"]
-    assert store.read_range("film", 5_000_000, 2000) == content(20_000_003)[5_000_000:5_002_000]
 
 
 def test_memory_stays_small_however_large_the_file(ceph: Gateway, tmp_path: Path) -> None:

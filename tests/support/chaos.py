@@ -29,8 +29,6 @@ from rgw import Gateway, gateway
 from serving import FarmStore, Serving, until
 
 from cluster.states import OVER, JobState
-from storage.cache import Cache
-from storage.s3 import S3Store
 
 FILM = Film(frames=250, gop=25, sound=1)  # four chunks or more
 KEY = b"the same faces in each run, please"
@@ -208,11 +206,8 @@ def _store(kind: str, folder: Path) -> Iterator[tuple[FarmStore, Gateway | None]
         return
     (folder / "rgw").mkdir()
     with gateway(folder / "rgw") as server:
-        os.environ["VEILFARM_S3_ENDPOINT"] = f"http://{server.settings.endpoint}"
-        os.environ["VEILFARM_S3_ACCESS_KEY"], os.environ["VEILFARM_S3_SECRET_KEY"] = server.access, server.secret
-        os.environ["VEILFARM_CACHE"] = str(folder / "cache")
-        S3Store(server.settings, "chaos", "", Cache(folder / "probe", 0)).bucket.client.make_bucket("chaos")
-        yield FarmStore("s3://chaos/farm", folder), server
+        os.environ |= server.environment(folder / "cache")
+        yield FarmStore(f"s3://{server.new_bucket(folder / 'probe')}/farm", folder), server
 
 
 def run(faults: int, seed: int, kind: str, folder: Path, say: Callable[[str], None]) -> list[str]:

@@ -6,6 +6,7 @@ daemon starts (else it hangs one time in four), and no keys between the daemons.
 
 import contextlib
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from servers import free_port, listens, needed, process, wait_for
 
+from storage.cache import Cache
+from storage.s3 import S3Store
 from storage.settings import S3Settings
 
 PACKAGES = "radosgw ceph-mon ceph-osd ceph-common"
@@ -79,6 +82,21 @@ class Gateway:
     def settings(self) -> S3Settings:
         """How to reach it."""
         return S3Settings(f"127.0.0.1:{self.port}", self.access, self.secret, secure=False)
+
+    def environment(self, cache: Path) -> dict[str, str]:
+        """How the project's own commands reach it."""
+        return {
+            "VEILFARM_S3_ENDPOINT": f"http://{self.settings.endpoint}",
+            "VEILFARM_S3_ACCESS_KEY": self.access,
+            "VEILFARM_S3_SECRET_KEY": self.secret,
+            "VEILFARM_CACHE": str(cache),
+        }
+
+    def new_bucket(self, cache: Path) -> str:
+        """The name of a new, empty one."""
+        name = f"b{time.monotonic_ns()}"
+        S3Store(self.settings, name, "", Cache(cache, 0)).bucket.client.make_bucket(name)
+        return name
 
     def admin(self, *arguments: str) -> str:
         """Run radosgw-admin. Returns what it says."""
