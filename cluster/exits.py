@@ -1,6 +1,8 @@
 """How a command ends: its exit codes, and the one way to be told to stop."""
 
 import signal
+import threading
+from collections.abc import Callable
 from types import FrameType
 
 DONE = 0
@@ -10,16 +12,26 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _told: list[int] = []
+Handler = Callable[[int, FrameType | None], None]
 
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C, or somebody asked this process to end."""
 
 
-def listen() -> None:
-    """From now on a signal to end raises Interrupted in the main thread."""
-    for number in _SIGNALS:
-        signal.signal(number, _tell)
+def listen(handler: Handler | None = None) -> None:
+    """From now on a signal to end calls this handler in the main thread; without one, it raises Interrupted there."""
+    global _handler
+    _handler = handler or _tell
+    _hold()
+
+
+def _hold() -> None:
+    """Ray, once it is up, has put a handler of its own before Python's: it unwinds the stack, which can hang for ever
+    while a library is being loaded, and aborts the process three seconds later. This puts it out again."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            signal.signal(number, _handler)
 
 
 def told() -> bool:
@@ -29,9 +41,11 @@ def told() -> bool:
 
 def check() -> None:
     """Raise Interrupted if a signal has come. Python loses what a handler raises while an object is being finalised,
-    and Ray turns it into errors of its own: loops ask here again."""
+    and Ray turns it into errors of its own: loops ask here again, and by that keep the handler in its place."""
     if _told:
         raise Interrupted
+    if _handler is not None:
+        _hold()
 
 
 def _tell(number: int, frame: FrameType | None) -> None:
@@ -41,3 +55,6 @@ def _tell(number: int, frame: FrameType | None) -> None:
     signal.alarm(0)  # Ray puts a handler before this one, which aborts the process three seconds after the signal
     _told.append(number)
     raise Interrupted
+
+
+_handler: Handler | None = None  # none before `listen`

@@ -92,7 +92,7 @@ def _serve(service: Service, pool: Any, front: Front, say: Callable[[str], None]
         signal.alarm(0)
         service.stop()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    exits.listen(stop)
     try:
         front.start(service, say)
         service.run()
@@ -102,8 +102,6 @@ def _serve(service: Service, pool: Any, front: Front, say: Callable[[str], None]
             pool.leave()
             processes.end_all()
         pool.close()
-        for number, handler in before.items():
-            signal.signal(number, handler)
     return exits.DONE
 
 
