@@ -38,6 +38,7 @@ class Request:
     work: Path | None = None
 
 
+LISTEN = "127.0.0.1:8470"  # where a farm's HTTP API listens unless told otherwise
 CODECS = ("h264", "hevc", "av1")
 # What a name means: CRF above or below the encoder's own default, and the preset; None is the one that
 # `EncoderSettings.for_source` finds best for its time.

@@ -1,8 +1,9 @@
 """How a command ends: its exit codes, and the one way to be told to stop."""
 
+import contextlib
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 DONE = 0
@@ -19,11 +20,26 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C, or somebody asked this process to end."""
 
 
-def listen(handler: Handler | None = None) -> None:
-    """From now on a signal to end calls this handler in the main thread; without one, it raises Interrupted there."""
+def listen() -> None:
+    """From now on a signal to end raises Interrupted in the main thread."""
     global _handler
-    _handler = handler or _tell
+    _handler = _tell
     _hold()
+
+
+@contextlib.contextmanager
+def heard_by(handler: Handler) -> Iterator[None]:
+    """Meanwhile a signal to end calls this handler, in the main thread; afterwards it does what it did before."""
+    global _handler
+    before, signals = _handler, {number: signal.getsignal(number) for number in _SIGNALS}
+    _handler = handler
+    _hold()
+    try:
+        yield
+    finally:
+        _handler = before
+        for number, old in signals.items():
+            signal.signal(number, old)
 
 
 def _hold() -> None:

@@ -6,15 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cluster import exits, log, processes, records
 from cluster.common import KNOWN, Json, Store, opened, told, wait_for
-from cluster.config import UsageError, moment, pool_settings, project_key
+from cluster.config import LISTEN, UsageError, moment, pool_settings, project_key
 from cluster.desk import Wish
-from cluster.front import LISTEN, Front, front_settings
 from cluster.inputs import films_below
 from cluster.job import Veil
 from cluster.localray import LocalPool
@@ -28,6 +27,9 @@ from pipeline import device as devices
 from storage import layout
 from storage.address import is_object
 from storage.objects import StoreError
+
+if TYPE_CHECKING:
+    from cluster.front import Front
 
 
 def serve(
@@ -64,6 +66,8 @@ def serve(
     debug: Annotated[bool, typer.Option("--debug", help="Show stacks and the noise of libraries.")] = False,
 ) -> int:
     """Run the farm: take jobs from the store and do them until somebody ends it. Logs JSON lines to stderr."""
+    from cluster.front import Front, front_settings  # a web server, for which no other command has to wait
+
     with own_streams(debug) as (out, err):
         log.to_stream(err)
         try:
@@ -86,22 +90,22 @@ def serve(
             return told(error)
 
 
-def _serve(service: Service, pool: Any, front: Front, say: Callable[[str], None]) -> int:
+def _serve(service: Service, pool: Any, front: "Front", say: Callable[[str], None]) -> int:
     def stop(*_: object) -> None:
         # Ray puts a handler before this one, which aborts the process three seconds after the signal.
         signal.alarm(0)
         service.stop()
 
-    exits.listen(stop)
-    try:
-        front.start(service, say)
-        service.run()
-    finally:
-        front.close()
-        if isinstance(pool, LocalPool):
-            pool.leave()
-            processes.end_all()
-        pool.close()
+    with exits.heard_by(stop):
+        try:
+            front.start(service, say)
+            service.run()
+        finally:
+            front.close()
+            if isinstance(pool, LocalPool):
+                pool.leave()
+                processes.end_all()
+            pool.close()
     return exits.DONE
 
 

@@ -18,7 +18,7 @@ from cluster.api.limits import Buckets, Limits
 from cluster.api.once import Once
 from cluster.api.server import Server
 from cluster.book import Book, Card, Control
-from cluster.config import UsageError
+from cluster.config import LISTEN, UsageError
 from cluster.counted import CountedStore
 from cluster.dashboard.mount import mount
 from cluster.desk import Desk
@@ -32,7 +32,6 @@ from storage.objects import ObjectStore, StoreError
 
 _LOG = logging.getLogger(__name__)
 
-LISTEN = "127.0.0.1:8470"
 _STATUS_FRESH = 1.0  # seconds
 _TIDY_EVERY = 3600.0  # seconds
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")

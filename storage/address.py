@@ -4,13 +4,16 @@ import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from storage.cache import Cache, node_cache
 from storage.folder import FolderStore
 from storage.objects import ObjectStore, StoreError, foreign
 from storage.retry import Patience
-from storage.s3 import S3Store
 from storage.settings import S3Settings
+
+if TYPE_CHECKING:
+    from storage.s3 import S3Store
 
 _S3 = "s3://"
 
@@ -53,5 +56,7 @@ def parse_object(url: str, env: Mapping[str, str] | None = None) -> tuple[Object
 
 
 @functools.lru_cache(maxsize=64)
-def _s3(settings: S3Settings, bucket: str, prefix: str, cache: Cache, patience: Patience | None) -> S3Store:
+def _s3(settings: S3Settings, bucket: str, prefix: str, cache: Cache, patience: Patience | None) -> "S3Store":
+    from storage.s3 import S3Store  # MinIO's SDK takes a tenth of a second, which a folder needn't wait for
+
     return S3Store(settings, bucket, prefix, cache, patience)

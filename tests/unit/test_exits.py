@@ -23,14 +23,18 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_handler_that_a_library_put_before_it_is_put_out_again() -> None:
     """Below Python, as Ray does it: Python believes that its own is still there."""
     heard: list[int] = []
-    exits.listen(lambda number, _: heard.append(number))
-    ignored = ctypes.c_void_p(1)
-    ctypes.CDLL(None).signal(signal.SIGTERM, ignored)
-    os.kill(os.getpid(), signal.SIGTERM)
-    assert heard == []
-    exits.check()
-    os.kill(os.getpid(), signal.SIGTERM)
-    assert heard == [signal.SIGTERM]
+    before = signal.getsignal(signal.SIGTERM)
+    with exits.heard_by(lambda number, _: heard.append(number)):
+        ignored = ctypes.c_void_p(1)
+        ctypes.CDLL(None).signal(signal.SIGTERM, ignored)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert heard == []
+        exits.check()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert heard == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is before
+    exits.check()  # nobody listens any more
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_who_was_told_once_is_told_again_and_hears_no_second_signal() -> None:
