@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 
@@ -16,8 +16,9 @@ from cluster.api.context import Context, Ctx
 from cluster.api.outputs import send
 from cluster.api.problems import Problem
 from cluster.book import Entry
-from cluster.dashboard.job import STRIPS, JobId, head
+from cluster.dashboard.job import STRIPS, WIDTH, JobId, head
 from cluster.dashboard.pages import LookingReviewer, OwnForm, Page, drawn, go
+from cluster.dashboard.strip import Cell
 from cluster.job import JobSpec
 from cluster.users import User
 from storage import layout
@@ -64,9 +65,11 @@ LOOKS = Looks()
 def _original(ctx: Context, spec: JobSpec) -> tuple[ObjectStore, str]:
     """Where the original is. Raises Problem when it is gone, isn't what it was, or isn't in an allowed place."""
     place = spec.source.place
+    # Films that were brought are noted by their real path, and the store may be named by another one.
+    own = ctx.desk.place if is_object(ctx.desk.place) else str(Path(ctx.desk.place).resolve())
     folder = layout.upload_of(place)
-    if folder and place.startswith(f"{ctx.desk.place}/{folder}/"):
-        store, key = ctx.book.store, place.removeprefix(f"{ctx.desk.place}/")
+    if folder and place.startswith(f"{own}/{folder}/"):
+        store, key = ctx.book.store, place.removeprefix(f"{own}/")
     else:
         try:
             place = ctx.allowed.checked(place)
@@ -109,8 +112,16 @@ def show(request: Request, ctx: Ctx, user: LookingReviewer, job: JobId) -> Respo
         looking=not why and LOOKS.last(request.cookies.get(sessions.COOKIE, ""), job),
         rate=strip.rate,
         begins=first / strip.rate,
-        found=[{"at": (cell.chunk.start - first) / strip.rate, "cell": cell} for cell in found],
+        found=[_found(cell, first, max(1, strip.frames), strip.rate) for cell in found],
+        width=WIDTH,
     )
+
+
+def _found(cell: Cell, first: int, frames: int, rate: float) -> dict[str, Any]:
+    """A chunk in which the checks have covered something: where it is on the timeline, and when."""
+    start = cell.chunk.start - first
+    wide = max(3.0, cell.chunk.frames / frames * WIDTH)
+    return {"at": start / rate, "x": round(start / frames * WIDTH, 2), "width": round(wide, 2), "cell": cell}
 
 
 @router.post("/jobs/{job}/compare")

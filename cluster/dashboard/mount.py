@@ -4,13 +4,17 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from cluster.api.context import Context
-from cluster.dashboard import compare, entry, farm, job, jobs, people
-from cluster.dashboard.pages import HERE
+from cluster.dashboard import accounts, compare, entry, farm, job, jobs, people
+from cluster.dashboard.pages import HERE, failed
 from cluster.dashboard.series import Series
+
+_PLAIN = ("v1", "metrics", "healthz", "readyz", "static")  # where paths begin that aren't for people
 
 
 class _Static(StaticFiles):
@@ -24,12 +28,26 @@ class _Static(StaticFiles):
         return response
 
 
+def _errors(app: FastAPI) -> None:
+    """What no page's own route has caught, such as an address that isn't there, is a page for browsers, too."""
+    for kind in (HTTPException, Exception):
+        plain = app.exception_handlers[kind]
+
+        async def either(request: Request, error: Exception, plain: Any = plain) -> Response:
+            answer: Response = await plain(request, error)  # which also logs what is to be logged
+            page = request.url.path.split("/")[1] not in _PLAIN and "text/html" in request.headers.get("accept", "")
+            return failed(request, error, answer) if page else answer
+
+        app.add_exception_handler(kind, either)
+
+
 def mount(app: FastAPI) -> FastAPI:
     """The same application, with pages."""
     context, app.state.series = app.state.context, Series()
     assert isinstance(context, Context)
     app.state.series.watch(context.progress, context.stopping)
-    for module in (entry, jobs, job, people, compare, farm):
+    for module in (entry, jobs, job, people, compare, farm, accounts):
         app.include_router(module.router)
+    _errors(app)
     app.mount("/static", _Static(directory=HERE / "static"))
     return app

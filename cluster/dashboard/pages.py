@@ -1,5 +1,6 @@
 """What all pages share: who looks, how a page is drawn, what its answer's headers are, and how errors look."""
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Coroutine
@@ -97,12 +98,13 @@ def look(request: Request, ctx: Ctx) -> User:
 Looker = Annotated[User, Depends(look)]
 
 
-def asking(role: Role) -> Callable[[User], User]:
+def asking(role: Role) -> Callable[[Request, User], User]:
     """For pages of those who may do what `role` may."""
 
-    def checked(user: Looker) -> User:
+    def checked(request: Request, user: Looker) -> User:
         if not user.may(role):
-            raise Problem(403, f"this takes the role {role}; yours is {user.role}")
+            t = words(request)
+            raise Problem(403, t("error.role", role=t(f"role.{role}"), yours=t(f"role.{user.role}")))
         return user
 
     return checked
@@ -170,6 +172,17 @@ def _failed(request: Request, error: Exception) -> Response:
         detail, headers = "" if status in (404, 500) else str(error), {}
     page = drawn(request, "error.html", status, status_code=status, detail=detail)
     page.headers.update(headers)
+    return page
+
+
+def failed(request: Request, error: Exception, plain: Response) -> Response:
+    """A page in the place of an API's answer to an error."""
+    if not hasattr(request.state, "browser"):
+        with contextlib.suppress(StoreError):
+            request.state.browser = request.app.state.context.sessions.who(request.cookies.get(sessions.COOKIE, ""))
+    page = drawn(request, "error.html", plain.status_code, status_code=plain.status_code, detail="")
+    if "allow" in plain.headers:
+        page.headers["Allow"] = plain.headers["allow"]
     return page
 
 

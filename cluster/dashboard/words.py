@@ -101,6 +101,10 @@ class Words:
         pattern = "%d.%m.%Y %H:%M:%S UTC" if self.language == "de" else "%Y-%m-%d %H:%M:%S UTC"
         return time.strftime(pattern, time.gmtime(moment))
 
+    def day(self, moment: float) -> str:
+        """A date, in UTC."""
+        return time.strftime("%d.%m.%Y" if self.language == "de" else "%Y-%m-%d", time.gmtime(moment))
+
     @staticmethod
     def iso(moment: float) -> str:
         """For machines."""

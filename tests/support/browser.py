@@ -2,14 +2,19 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PICTURES = os.environ.get("VEILFARM_SCREENSHOTS", "")
+"""A folder for pictures of all pages; they are made only if it is given."""
 _QUIET = ("401 (Unauthorized)", "403 (Forbidden)", "404 (Not Found)", "422 (", "429 (", "ERR_")
 
 
@@ -58,3 +63,24 @@ class Watcher:
         """Nothing was complained of."""
         self.context.close()
         assert not self.complaints, self.complaints
+
+
+def becomes(watcher: Watcher, what: str) -> None:
+    """Wait without `eval` in the page, which its policy forbids."""
+    end = time.monotonic() + 15
+    while not watcher.page.evaluate(what):
+        assert time.monotonic() < end, what
+        watcher.page.wait_for_timeout(50)
+
+
+def check(watcher: Watcher, name: str, theme: str) -> None:
+    """Nothing that keeps anybody out; and a picture if these are wanted."""
+    found = Axe().run(watcher.page).response["violations"]
+    serious = [each for each in found if each["impact"] in ("serious", "critical", "moderate")]
+    told = [(each["id"], each["help"], [node["html"][:120] for node in each["nodes"][:3]]) for each in serious]
+    assert not serious, f"{name}, {theme}: {told}"
+    if PICTURES:
+        Path(PICTURES).mkdir(parents=True, exist_ok=True)
+        width = (watcher.page.viewport_size or {}).get("width")
+        watcher.page.wait_for_timeout(700)
+        watcher.page.screenshot(path=Path(PICTURES) / f"{name}-{theme}-{width}.png", full_page=True)

@@ -179,6 +179,12 @@ FIELDS = {
     "do": "one of some words",
     "priority": "a number",
     "by": "what colours show",
+    "name": "what a user is called",
+    "user": "what a user is called",
+    "role": "one of four words",
+    "team": "a name",
+    "label": "a note",
+    "days": "a number",
 }
 
 

@@ -135,6 +135,16 @@ document.addEventListener("submit", (event) => {
   dialog.showModal();
 });
 
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const field = $(button.dataset.copy);
+  field.select();
+  // Pages by plain HTTP from elsewhere may only use the old way.
+  await (navigator.clipboard?.writeText(field.value) ?? document.execCommand("copy"));
+  $("span", button).textContent = button.dataset.copied;
+});
+
 // --- Films ----------------------------------------------------------------------------------------------------------
 
 if ($("#drop")) {

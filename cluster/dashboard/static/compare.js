@@ -66,6 +66,7 @@ export class Compare {
     const play = this.find("play");
     play.textContent = paused ? play.dataset.play : play.dataset.pause;
     if (Number.isFinite(duration) && duration > 0) this.find("seek").value = (currentTime / duration) * 1000;
+    for (const end of ["x1", "x2"]) this.find("here")?.setAttribute(end, (currentTime / duration) * 1000 || 0);
     const whole = Math.floor(currentTime + this.begins);
     const frame = Math.floor((currentTime + this.begins) * this.rate + 0.01);
     this.find("clock").textContent = `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")} · ${frame}`;
