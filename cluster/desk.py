@@ -1,21 +1,22 @@
 """The farm's front desk: what people ask for becomes jobs in the store's book."""
 
+import dataclasses
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from cluster.book import Book, Card, Control
-from cluster.config import UsageError, encoding, output_suffix
-from cluster.job import JobSpec, Moment, Publish, Source, Veil, new_id
+from cluster.book import Book, Card, Control, NoSuchJob
+from cluster.config import VIDEO_SUFFIXES, UsageError, encoding, output_suffix
+from cluster.job import Encoding, JobSpec, Moment, Publish, Source, Veil, new_id
 from cluster.made import made_by
 from cluster.places import look_up, publish_file
 from cluster.states import JobState
 from pipeline.errors import NotAVideo
 from storage import layout
 from storage.address import is_object, parse_object
-from storage.objects import AlreadyThere, NoSuchObject
+from storage.objects import AlreadyThere, NoSuchObject, StoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,35 +53,63 @@ class Desk:
         """A film as a new job; its id. `source`: a path or "s3://bucket/key"; `key`: of a project. `several`: it is one
         of many, so `wish.to` is a folder. `job_id`: where that was settled before. Raises UsageError, NotAVideo,
         StoreError."""
-        name = _name(source, wish)
-        out, target = self._target(source, wish, several)
-        how = encoding(wish.quality, wish.codec, Path(PurePosixPath(target or out).name))
-        for other in wish.after:
-            self.book.card(other)
-        found = self._source(source)  # last: it may bring a film into the store
-        spec = JobSpec(
-            source=found,
-            target=target,
-            veil=wish.veil,
-            encoding=how,
-            start=wish.start,
-            stop=wish.stop,
-            device=wish.device,
-            key_fingerprint=wish.key_fingerprint,
-            made_by=made_by(),
-            publish=Publish(out, wish.overwrite),
-        )
+        out, target, how = self._settled(source, wish, several)
+        found = self._brought(source)  # last: it may bring a film into the store
+        spec = _spec(found, target, how, wish, out)
         now = time.time()
         control = Control(JobState.QUEUED, "", now, wish.priority, wish.limit, wish.deadline)
         try:
-            return self.book.submit(spec, Card(name, wish.owner, now, wish.after, wish.team), control, key, job_id)
+            return self.book.submit(
+                spec, Card(_name(source, wish), wish.owner, now, wish.after, wish.team), control, key, job_id
+            )
         except AlreadyThere:
             if found.place != source and (folder := layout.upload_of(found.place)):
                 self.book.store.erase(folder)
             raise
 
-    def _target(self, source: str, wish: Wish, several: bool) -> tuple[str, str]:
-        """(the film's name, its place). Raises UsageError when something is there already."""
+    def check(self, source: str, wish: Wish, several: bool = False) -> None:
+        """Raise what `submit` would raise, and write nothing. A `source` of "" isn't there yet; `wish` has its name."""
+        self._settled(source, wish, several)
+        if source:
+            _looked(source)
+
+    def submitted(self, job: str, source: str, wish: Wish, several: bool = False) -> bool:
+        """Whether there is this job already, asked for in the same way; a film that was brought into the store is known
+        by its name and size. Raises UsageError when it was asked for otherwise, NotAVideo, StoreError."""
+        try:
+            card, spec = self.book.card(job), self.book.ledger(job).spec()
+            self.book.control(job)
+        except NoSuchJob:
+            return False
+        out, target = self._target(source, wish, several, free=False)
+        how = encoding(wish.quality, wish.codec, Path(PurePosixPath(target or out).name))
+        found = spec.source
+        try:
+            looked = _looked(source)
+        except (NotAVideo, StoreError):
+            if source != spec.source.place:  # its film may have gone since
+                raise
+        else:
+            brought = layout.upload_of(spec.source.place) != "" and layout.upload_of(looked.place) == ""
+            now = (layout.safe(looked.name), looked.bytes)
+            if not brought or now != (spec.source.name, spec.source.bytes):
+                found = looked
+        wanted = dataclasses.replace(_spec(found, target, how, wish, out), made_by=spec.made_by)
+        if wanted != spec or card.after != wish.after:
+            why = _otherwise(wanted, spec) or "it waits for other jobs"
+            raise UsageError(f"there is a job {job} already", why, "take another id, or ask for the same")
+        return True
+
+    def _settled(self, source: str, wish: Wish, several: bool) -> tuple[str, str, Encoding]:
+        """(the film's name, its place, how it is encoded). Raises UsageError, NoSuchJob."""
+        out, target = self._target(source, wish, several)
+        how = encoding(wish.quality, wish.codec, Path(PurePosixPath(target or out).name))
+        for other in wish.after:
+            self.book.card(other)
+        return out, target, how
+
+    def _target(self, source: str, wish: Wish, several: bool, free: bool = True) -> tuple[str, str]:
+        """(the film's name, its place). Raises UsageError when something is there already, if it shall be `free`."""
         name = _name(source, wish)
         out = str(PurePosixPath(name).with_suffix(output_suffix(Path(name)))) if name else ""
         if not wish.to:
@@ -92,23 +121,16 @@ class Desk:
         place = place if is_object(place) else str(Path(place).resolve())
         if place == source:
             raise UsageError(f"{place} would replace its own source", "", "give another --to")
-        if not wish.overwrite and _exists(place):
+        if free and not wish.overwrite and _exists(place):
             raise UsageError(f"{place} exists", "", "give --overwrite, or another --to")
         return PurePosixPath(place).name, place
 
-    def _source(self, source: str) -> Source:
+    def _brought(self, source: str) -> Source:
         """What the film is now. A file of this machine that workers of a bucket couldn't see is put into the bucket."""
-        if is_object(source):
-            return look_up(source)
-        path = Path(source).resolve()
-        try:
-            found = look_up(str(path))
-        except OSError as error:
-            raise NotAVideo(f"{source} can't be read", error.strerror or str(error), "check the path") from error
-        if not path.is_file() or not os.access(path, os.R_OK):
-            raise NotAVideo(f"{source} is no file that can be read", "", "check the path")
-        if not is_object(self.place):
+        found = _looked(source)
+        if is_object(source) or not is_object(self.place):
             return found
+        path = Path(found.place)
         key = layout.upload(new_id(), path.name)
         self.book.store.put_file(key, path)
         return look_up(f"{self.place}/{key}")
@@ -148,8 +170,48 @@ class Desk:
         return tuple(found)
 
 
+def _looked(source: str) -> Source:
+    """What the film is now. Raises NotAVideo, StoreError."""
+    if is_object(source):
+        return look_up(source)
+    path = Path(source).resolve()
+    try:
+        found = look_up(str(path))
+    except OSError as error:
+        raise NotAVideo(f"{source} can't be read", error.strerror or str(error), "check the path") from error
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise NotAVideo(f"{source} is no file that can be read", "", "check the path")
+    return found
+
+
+def _spec(source: Source, target: str, how: Encoding, wish: Wish, out: str) -> JobSpec:
+    return JobSpec(
+        source=source,
+        target=target,
+        veil=wish.veil,
+        encoding=how,
+        start=wish.start,
+        stop=wish.stop,
+        device=wish.device,
+        key_fingerprint=wish.key_fingerprint,
+        made_by=made_by(),
+        publish=Publish(out, wish.overwrite),
+    )
+
+
+def _otherwise(wanted: JobSpec, there: JobSpec) -> str:
+    """Which settings of two jobs differ."""
+    names = [each.name for each in dataclasses.fields(JobSpec)]
+    found = [name for name in names if getattr(wanted, name) != getattr(there, name)]
+    return f"with another {', '.join(found)}" if found else ""
+
+
 def _name(source: str, wish: Wish) -> str:
-    return PurePosixPath(wish.name or source).name
+    """As it was wished; what has no extension of a film has the source's."""
+    name, suffix = PurePosixPath(wish.name or source).name, PurePosixPath(source).suffix
+    if wish.name and suffix and PurePosixPath(name).suffix.lower() not in VIDEO_SUFFIXES:
+        return f"{name}{suffix}"
+    return name
 
 
 def _exists(place: str) -> bool:

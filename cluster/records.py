@@ -21,6 +21,13 @@ class BadRecord(ValueError):
     """The JSON text isn't a record of this type."""
 
 
+class Open:
+    """Base of records by others, who may be newer: fields that aren't known are left out, missing ones have their
+    default."""
+
+    __slots__ = ()
+
+
 def dumps(record: object) -> bytes:
     """UTF-8 JSON, indented: people look into these files."""
     return (json.dumps(plain(record), indent=1, ensure_ascii=False) + "\n").encode()
@@ -51,7 +58,12 @@ def loads(kind: type[Record], data: bytes) -> Record:
         value = json.loads(data)
     except ValueError as error:
         raise BadRecord(f"not JSON: {error}") from error
-    return cast(Record, _read(kind, value, kind.__name__))
+    return taken(kind, value)
+
+
+def taken(kind: type[Record], value: Any) -> Record:
+    """The record of what JSON made of it. Raises BadRecord."""
+    return cast(Record, _read(kind, value, getattr(kind, "__name__", str(kind))))
 
 
 @functools.cache
@@ -92,9 +104,19 @@ def _read_simple(kind: Any, value: Any, where: str) -> Any:
 def _read_dataclass(kind: type, value: dict[str, Any], where: str) -> Any:
     hints = _hints(kind)
     names = {field.name for field in dataclasses.fields(kind)}
+    if issubclass(kind, Open):
+        value = {n: each for n, each in value.items() if n in names}
+    # What an older version wrote lacks what was added since, which has a default for that.
+    names = {n for n in names if n in value or not _has_default(kind, n)}
     if names != value.keys():
         raise BadRecord(f"{where}: expected the fields {sorted(names)}, got {sorted(value)}")
     return kind(**{name: _read(hints[name], value[name], f"{where}.{name}") for name in names})
+
+
+@functools.cache
+def _has_default(kind: type, name: str) -> bool:
+    field = next(field for field in dataclasses.fields(kind) if field.name == name)
+    return not (field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING)
 
 
 def _read_tuple(items: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

@@ -1,6 +1,7 @@
 """/v1/jobs: make, list, show, change and delete jobs."""
 
 import dataclasses
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
@@ -8,25 +9,29 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from cluster import records
 from cluster.account import Progress
 from cluster.api.context import Context, Ctx, Submitter, Viewer, changeable, seen
+from cluster.api.incoming import Upload
 from cluster.api.models import JOB, JobChange, JobDetail, JobList, JobOut, NewJob, ResultOut, job_facts
 from cluster.api.once import Once
 from cluster.api.problems import Problem, responses
 from cluster.book import NoSuchJob
 from cluster.config import moment
 from cluster.desk import Wish
-from cluster.job import new_id
+from cluster.job import born, new_id
 from cluster.jobindex import Query as Wanted
 from cluster.jobindex import Row
 from cluster.states import JobState, Move
 from cluster.users import Role, User
-from storage.objects import StoreError
+from storage import layout
+from storage.objects import AlreadyThere, StoreError
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=responses(401, 403, 404, 422, 429, 503))
 
+_CLOCKS = 3600.0  # seconds by which a client's clock may be ahead
 JobId = Annotated[str, Path(pattern=JOB, description="Id of a job.")]
 
 
-def _out(ctx: Context, row: Row) -> JobOut:
+def out(ctx: Context, row: Row) -> JobOut:
+    """A job as it is answered."""
     return JobOut(**job_facts(row, _progress(ctx, row)))
 
 
@@ -47,10 +52,20 @@ def create(
         Header(alias="Idempotency-Key", min_length=1, max_length=200, description="Makes one job, however often sent."),
     ] = None,
 ) -> JobDetail:
-    """Make a job. The same Idempotency-Key and body give the same job again for a week, with 200."""
+    """Make a job. The same Idempotency-Key and body give the same job again for a week, with 200; so does the same
+    `job`, for ever."""
     if (asked.upload is None) == (asked.source is None):
         raise Problem(422, "give one of upload and source")
-    if key is None:
+    if asked.job is not None:
+        job = asked.job
+        if _submitted(ctx, user, asked, job):
+            response.status_code = 200
+        else:
+            try:
+                _submit(ctx, user, asked, job)
+            except AlreadyThere as error:
+                raise Problem(409, "this job is being made just now; ask again", {"Retry-After": "2"}) from error
+    elif key is None:
         job = _submit(ctx, user, asked, new_id())
     else:
         once = Once(ctx.book)
@@ -68,8 +83,21 @@ def create(
     return _detail(ctx, ctx.index.row(job))
 
 
-def _submit(ctx: Context, user: User, asked: NewJob, job: str) -> str:
-    wish = Wish(
+@router.post("/check", status_code=204, responses=responses(400, 409, 413))
+def check(asked: NewJob, ctx: Ctx, user: Submitter) -> None:
+    """Whether such a job could be made now; makes none. Of a film that is still to be brought, give the `name`."""
+    if asked.upload is not None and asked.source is not None:
+        raise Problem(422, "give one of upload and source")
+    wish = _wish(ctx, user, asked)
+    if asked.upload is not None:
+        wish = dataclasses.replace(wish, name=wish.name or _mine(ctx, user, asked.upload).name)
+    elif asked.source is None and not wish.name:
+        raise Problem(422, "give one of upload, source and name")
+    ctx.desk.check(ctx.allowed.checked(asked.source) if asked.source is not None else "", wish)
+
+
+def _wish(ctx: Context, user: User, asked: NewJob) -> Wish:
+    return Wish(
         to=ctx.allowed.checked(asked.to) if asked.to else "",
         veil=asked.veil,
         quality=asked.quality,
@@ -84,23 +112,53 @@ def _submit(ctx: Context, user: User, asked: NewJob, job: str) -> str:
         limit=asked.limit,
         deadline=asked.deadline,
         after=tuple(seen(ctx, user, other).job for other in asked.after),
+        name=asked.name,
     )
+
+
+def _submit(ctx: Context, user: User, asked: NewJob, job: str) -> str:
+    wish = _wish(ctx, user, asked)
     if asked.upload is None:
         assert asked.source is not None
         return ctx.desk.submit(ctx.allowed.checked(asked.source), wish, job_id=job)
     return _submit_upload(ctx, user, asked.upload, wish, job)
 
 
-def _submit_upload(ctx: Context, user: User, upload_id: str, wish: Wish, job: str) -> str:
+def _submitted(ctx: Context, user: User, asked: NewJob, job: str) -> bool:
+    """Whether there is this job already, asked for in the same way. Raises Problem 409 for one that is another's."""
+    if born(job) > time.time() + _CLOCKS:
+        raise Problem(422, "this id says that it will be made in the future; take a new ULID")
+    try:
+        card = ctx.book.card(job)
+    except NoSuchJob:
+        return False
+    if card.owner != user.name:
+        raise Problem(409, "this id is taken; take another")
+    wish = _wish(ctx, user, asked)
+    if asked.upload is None:
+        return ctx.desk.submitted(job, ctx.allowed.checked(asked.source or ""), wish)
+    place = ctx.book.ledger(job).spec().source.place
+    name = wish.name or card.name
+    if layout.upload_of(place) != f"uploads/{asked.upload}":
+        raise Problem(409, f"there is a job {job} already, of another film")
+    return ctx.desk.submitted(job, place, dataclasses.replace(wish, name=name))
+
+
+def _mine(ctx: Context, user: User, upload_id: str) -> Upload:
     upload = ctx.incoming.find(upload_id)
     if upload.owner != user.name:
         raise Problem(404, f"there is no upload {upload_id}")
+    return upload
+
+
+def _submit_upload(ctx: Context, user: User, upload_id: str, wish: Wish, job: str) -> str:
+    upload = _mine(ctx, user, upload_id)
     if (come := ctx.incoming.offset(upload)) != upload.length:
         raise Problem(409, f"{come} of the upload's {upload.length} bytes have come")
     ctx.incoming.take(upload, job)
     try:
         place = f"{ctx.desk.place}/{ctx.incoming.finish(upload)}"
-        return ctx.desk.submit(place, dataclasses.replace(wish, name=upload.name), job_id=job)
+        return ctx.desk.submit(place, dataclasses.replace(wish, name=wish.name or upload.name), job_id=job)
     except Exception:
         if not _there(ctx, job):
             ctx.incoming.leave(upload)
@@ -156,6 +214,7 @@ def _detail(ctx: Context, row: Row) -> JobDetail:
     return JobDetail(
         **job_facts(row, _progress(ctx, row)),
         source=spec.source.place,
+        source_bytes=spec.source.bytes,
         target=spec.target,
         settings={name: settings[name] for name in ("veil", "encoding", "start", "stop", "device")},
         result=ended,
@@ -171,12 +230,12 @@ def change(job: JobId, asked: JobChange, ctx: Ctx, user: Submitter) -> JobOut:
         raise Problem(422, "a priority is a number")
     if fields:
         row = Row(job, row.card, ctx.book.change(job, user.name, None, **fields))
-    return _out(ctx, row)
+    return out(ctx, row)
 
 
 def _moved(ctx: Context, user: User, job: str, move: Move) -> JobOut:
     row = changeable(ctx, user, job)
-    return _out(ctx, Row(job, row.card, ctx.book.change(job, user.name, move)))
+    return out(ctx, Row(job, row.card, ctx.book.change(job, user.name, move)))
 
 
 @router.post("/{job}/pause", response_model=JobOut, responses=responses(409))

@@ -35,6 +35,12 @@ class NewJob(In):
 
     upload: Annotated[str, StringConstraints(pattern=JOB)] | None = Field(None, description="Id of an upload.")
     source: Place | None = Field(None, description="`s3://BUCKET/KEY` or an absolute path, in an allowed place.")
+    job: Annotated[str, StringConstraints(pattern=JOB)] | None = Field(
+        None, description="Id that the job shall have. Asked for again, and in the same way, it is the same job."
+    )
+    name: Annotated[str, StringConstraints(max_length=200, pattern=_PRINTABLE)] = Field(
+        "", description="What the film is called, with an extension. Empty: as its file."
+    )
     to: Place = Field("", description="A film, or a folder that ends with `/`, in an allowed place. Empty: the store.")
     veil: Veil = Veil.NOBODY
     quality: Annotated[str, StringConstraints(max_length=40)] = Field("good", description="As `--quality`.")
@@ -116,6 +122,7 @@ class JobDetail(JobOut):
     """A job, with what was asked for and how it ended."""
 
     source: str
+    source_bytes: int
     target: str
     settings: dict[str, Any]
     result: ResultOut | None

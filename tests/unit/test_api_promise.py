@@ -41,6 +41,8 @@ BODIES = {
     "NewJob": {
         "upload": "an id",
         "source": "the film whose faces go",
+        "job": "an id",
+        "name": "the film's name",
         "to": "where the result goes",
         "veil": "one of three words",
         "quality": "encoder",
