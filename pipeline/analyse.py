@@ -78,35 +78,13 @@ def analyse(
     """Decodes the chunk and OVERLAP frames on both sides. `progress` gets the number of frames done. Memory holds a
     bounded number of pictures, halved `lean` times, and per face and frame its landmarks. Raises VerifyError,
     ModelError, DeviceError."""
-    eyes = eyes or Eyes.load(device, threads)
-    start, stop = max(0, chunk.start - OVERLAP), min(len(index.pts), chunk.stop + OVERLAP)
-    size = batch_size(info.layout, lean)
-    tracker = Tracker(index.cuts)
-    follower = Follower(eyes.mesher, tracker, index.cuts, keep=size, in_turn=device.type == "cpu")
-    sampler = Sampler(eyes.embedder)
-    finder = FaceFinder(eyes.detector, info.layout, device)
-    begins, clock, damaged, looked = (
-        {start, *index.cuts},
-        Clock(),
-        list[int](),
-        start - (every := full_every(info.layout)),
-    )
-    with closing(ahead(read(info, index, start, stop, threads=threads, device=device), size)) as pictures:
-        for batch in batches(pictures, size):
-            clock.lap("decode")
-            # At the end of a batch: from there the finder goes backwards, to where a small face was before.
-            due = batch[-1].number - looked >= min(every, size)
-            full = [p.number in begins or (due and p is batch[-1]) for p in batch]
-            looked = max([looked, *(p.number for p, now in zip(batch, full, strict=True) if now)])
-            found = finder.find(batch, full, begins=[p.number in begins for p in batch])
-            clock.lap("detect")
-            seen = follower.batch(batch, found)
-            clock.lap("landmarks")
-            sampler.offer({p.number: p for p in batch}, seen, follower.courses)
-            clock.lap("samples")
-            damaged += [p.number for p in batch if p.damaged and chunk.start <= p.number < chunk.stop]
-            if progress is not None:
-                progress(sum(chunk.start <= p.number < chunk.stop for p in batch))
+    eyes, clock = eyes or Eyes.load(device, threads), Clock()
+    through = _Pass(info, index, chunk, device, threads, eyes, batch_size(info.layout, lean), clock)
+    found = through.look(keen=False, progress=progress)
+    if found.surprised:  # a face that lies was there unseen for a while: now it is looked for all the time
+        del found  # its landmarks
+        found = through.look(keen=True, progress=None)
+    tracker, follower, sampler, damaged = found.tracker, found.follower, found.sampler, found.damaged
     kept = [t for t in tracker.finish() if _believed(t, follower.courses[t.id])]
     samples = sampler.finish([t.id for t in kept])
     clock.lap("recognise")
@@ -116,6 +94,62 @@ def analyse(
     return ChunkAnalysis(
         chunk.index, chunk.start, chunk.stop, size_px, tracklets, np.array(damaged, np.int32), clock.seconds
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one pass over a chunk has shown."""
+
+    tracker: Tracker
+    follower: Follower
+    sampler: Sampler
+    damaged: list[int]
+    surprised: bool  # see `FaceFinder`
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """How to go through a chunk, and OVERLAP frames on both sides."""
+
+    info: VideoInfo
+    index: FrameIndex
+    chunk: Chunk
+    device: torch.device
+    threads: int
+    eyes: Eyes
+    size: int  # pictures of a batch
+    clock: Clock
+
+    def look(self, keen: bool, progress: Callable[[int], None] | None) -> _Found:
+        """Decode it, and find, follow and sample its faces. `keen`: look for faces that lie at every full look."""
+        chunk, index, layout, clock = self.chunk, self.index, self.info.layout, self.clock
+        start, stop = max(0, chunk.start - OVERLAP), min(len(index.pts), chunk.stop + OVERLAP)
+        tracker = Tracker(index.cuts)
+        follower = Follower(self.eyes.mesher, tracker, index.cuts, keep=self.size, in_turn=self.device.type == "cpu")
+        sampler = Sampler(self.eyes.embedder)
+        finder = FaceFinder(self.eyes.detector, layout, self.device, keen=keen)
+        begins, every, damaged = {start, *index.cuts}, full_every(layout), list[int]()
+        looked = start - every
+        frames = read(self.info, index, start, stop, threads=self.threads, device=self.device)
+        with closing(ahead(frames, self.size)) as pictures:
+            for batch in batches(pictures, self.size):
+                clock.lap("decode")
+                # At the end of a batch: from there the finder goes backwards, to where a small face was before.
+                due = batch[-1].number - looked >= min(every, self.size)
+                # What lies in the last picture is found, whenever it came.
+                last = [p.number == stop - 1 for p in batch]
+                full = [p.number in begins or (due and p is batch[-1]) or last[k] for k, p in enumerate(batch)]
+                looked = max([looked, *(p.number for p, now in zip(batch, full, strict=True) if now)])
+                found = finder.find(batch, full, begins=[p.number in begins for p in batch], all_round=last)
+                clock.lap("detect")
+                seen = follower.batch(batch, found)
+                clock.lap("landmarks")
+                sampler.offer({p.number: p for p in batch}, seen, follower.courses)
+                clock.lap("samples")
+                damaged += [p.number for p in batch if p.damaged and chunk.start <= p.number < chunk.stop]
+                if progress is not None:
+                    progress(sum(chunk.start <= p.number < chunk.stop for p in batch))
+        return _Found(tracker, follower, sampler, damaged, finder.surprised)
 
 
 def batch_size(layout: PixelLayout, lean: int = 0) -> int:

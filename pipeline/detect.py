@@ -95,14 +95,23 @@ class FaceFinder:
     """Looks at the pictures of one shot after another, in order. Remembers where faces were between calls."""
 
     def __init__(
-        self, detector: Detector, layout: PixelLayout, device: torch.device, looks: Looks | None = None, batch: int = 16
+        self,
+        detector: Detector,
+        layout: PixelLayout,
+        device: torch.device,
+        looks: Looks | None = None,
+        batch: int = 16,
+        keen: bool = False,
     ) -> None:
+        """`keen`: with every full look, look for faces that lie on any side."""
+        self._keen = keen
         self._detector, self._layout, self._batch, self._multiple = detector, layout, batch, detector.multiple
         # A GPU sees everything in the time in which the host would plan windows.
         self._always = device.type != "cpu" and looks is None
         self.looks = looks or Looks(turned=True)
         self._known: list[_Place] = []
         self._turned: tuple[int, int] | None = None  # picture of the last turned scan, and how many there were
+        self.surprised = False  # a scan in the middle of a shot found a turned face that was there unseen
 
     def find(
         self,
@@ -110,16 +119,19 @@ class FaceFinder:
         full: Sequence[bool],
         hints: Sequence[np.ndarray] | None = None,
         begins: Sequence[bool] | None = None,
+        all_round: Sequence[bool] | None = None,
     ) -> list[Detections]:
         """Faces of each picture in px of the coded picture, every score that the detector gives, best first.
 
         `full[i]`: also look at full resolution; wanted at the first picture, at each new shot and now and then.
         `hints[i]` (N, 4): places where a face may be in picture i. `begins[i]`: a shot begins with picture i; the
-        first picture of all counts as such.
+        first picture of all counts as such. `all_round[i]`: where `full[i]` holds, look for faces that lie on any side.
         """
         found: list[dict[int, Detections]] = [{} for _ in pictures]
         jobs = [job for i, p in enumerate(pictures) for job in self._whole(i, p, self._always or full[i])]
-        lying = [j for i, p in enumerate(pictures) if full[i] for j in self._lying(i, p, bool(begins and begins[i]))]
+        new = [bool(begins and begins[i]) for i in range(len(pictures))]
+        every = [new[i] or self._keen or bool(all_round and all_round[i]) for i in range(len(pictures))]
+        lying = [job for i, p in enumerate(pictures) if full[i] for job in self._lying(i, p, every[i])]
         self._look(pictures, jobs + lying, found)
         self._doubted(pictures, sorted({job.picture for job in lying}), found)
         for seen in found:
@@ -128,6 +140,7 @@ class FaceFinder:
         extra = [[_Place(box, 0, self.looks.patience) for box in h] for h in hints] if hints is not None else None
         known = self._known
         for i in range(len(pictures)):
+            self.surprised |= not new[i] and _news(found[i], known)
             known = self._follow(pictures, i, known + (extra[i] if extra else []), found, tried)
         self._known, known = known, []
         for i in reversed(range(len(pictures))):
@@ -145,13 +158,13 @@ class FaceFinder:
             sizes.append(min(1.0, self.looks.scan / longer))
         return [_Job(i, box, round(width * s), round(height * s), 0) for s in dict.fromkeys(sizes)]
 
-    def _lying(self, i: int, picture: Picture, begins: bool) -> list[_Job]:
-        """Looks at the whole picture, turned: all three where a shot begins, later one at a time."""
+    def _lying(self, i: int, picture: Picture, every: bool) -> list[_Job]:
+        """Looks at the whole picture, turned: all three if `every`, as where a shot begins; later one at a time."""
         if not self.looks.turned:
             return []
         last, count = self._turned or (picture.number, 0)
         turns: Sequence[int] = TURNS
-        if not (begins or self._turned is None):
+        if not (every or self._turned is None):
             if picture.number - last < self.looks.rest:
                 return []
             turns, count = (TURNS[count % 3],), count + 1
@@ -299,6 +312,12 @@ def _of(found: dict[int, Detections], turn: int) -> dict[int, Detections]:
 
 def _among(box: np.ndarray, found: dict[int, Detections]) -> bool:
     return any(len(f) and bool((overlaps(box[None], f.boxes) >= SAME).any()) for f in found.values())
+
+
+def _news(found: dict[int, Detections], known: list[_Place]) -> bool:
+    """Whether a turned look has found a face where none was in the picture before."""
+    before = np.stack([place.box for place in known]) if known else np.zeros((0, 4), np.float32)
+    return any(bool((overlaps(seen.boxes, before) < SAME).all(1).any()) for turn, seen in found.items() if turn)
 
 
 def _seen(place: _Place, tried: list[_Place]) -> bool:

@@ -35,6 +35,8 @@ ODD = 0.35  # logarithms; a difference from the light around that counts half
 FINE = 256  # px; crops that are lower get their colours at every pixel: the eyes of small faces are few pixels wide
 TINY = 64  # px; in crops that are no higher, an eye is a pixel or two, which more contrast makes a hole
 SHARP, SOFT = (2.0, 1.5), (1.0, 1.0)  # how much stronger fine and middle detail may become, against the texture's
+PALE = 1.6  # times the frame's variety of colours, from which on a face's are muted
+THIN = 3  # every so many pixels tell of a face's colours
 RIM = 0.02  # units within which the edge of glasses is looked for
 LUMA = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
 BATCH_PIXELS = 4_000_000  # crops of one batch together: bounds memory
@@ -307,10 +309,27 @@ def _draw_colours(crops: Sequence[_Crop], maps: _Maps, inner: _Part, step: int) 
     cover = _bare(laid * maps.skin(step, inner), crops, partial(maps.from_texture, step, inner), part[:, :1], step)
     light = _light(part, skin, cover * _free(crops, maps, step, inner), crops, step)
     relit = exponential(skin + _laid(light[:, :3], _cell(crops[0], step), skin)).sub_(EPS)
-    part[:, 1:].lerp_(to_chroma(relit, layout), cover)
+    part[:, 1:].lerp_(_muted(to_chroma(relit, layout), part[:, 1:], cover), cover)
     for crop, colours, where in zip(crops, warped[:, 1:], maps.changed(step, *size), strict=True):
         crop.region.write_chroma(colours, where)
     return light, laid
+
+
+def _muted(chroma: Tensor, frame: Tensor, cover: Tensor) -> Tensor:
+    """New skin's Cb and Cr (F, 2, h, w) with no more variety than the frame's, where they are laid on: lips are not
+    red in a film that is black and white, or brown all over."""
+    weight = cover[..., ::THIN, ::THIN]
+    total = weight.sum((2, 3), keepdim=True).clamp_min(1e-3)
+    (middle, own), (_, usual) = (_spread_of(c[..., ::THIN, ::THIN], weight, total) for c in (chroma, frame))
+    share = (PALE * usual / own.clamp_min(1e-6)).clamp_max(1)
+    return middle + share * (chroma - middle)
+
+
+def _spread_of(values: Tensor, weight: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (F, 2, 1, 1) of weighted values (F, 2, h, w), and their deviation, both kinds together (F, 1, 1, 1)."""
+    mean = (values * weight).sum((2, 3), keepdim=True) / total
+    square = ((values - mean).square() * weight).sum((1, 2, 3), keepdim=True) / total
+    return mean, square.sqrt()
 
 
 def _draw_luma(crops: Sequence[_Crop], maps: _Maps, inner: _Part, laid: Tensor, light: Tensor, cell: int) -> None:
