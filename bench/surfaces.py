@@ -28,6 +28,7 @@ POSTERS = (
     (420, 250, 100),
     (800, 120, 160),
 )  # x, y, face px
+ORIGINAL = 1350  # px, height of the photos that the points were set in
 SCREEN = ((180, 150), (640, 110), (650, 430), (170, 400))  # corners, turned to the side
 Film = Iterator[tuple[np.ndarray, list[np.ndarray]]]  # BGR, and corners (4, 2) of each face
 
@@ -73,6 +74,7 @@ def photo(name: str) -> tuple[np.ndarray, np.ndarray]:
     picture = cv2.imread(str(LONDON / f"{name}.jpg"))
     lines = (LONDON / f"{name}.tem").read_text().split("\n")[1:3]
     eyes = np.array([[float(v) for v in line.split()] for line in lines], np.float32)
+    eyes *= picture.shape[0] / ORIGINAL  # the photos were made smaller, the points weren't
     middle, apart = eyes.mean(0), float(np.linalg.norm(eyes[1] - eyes[0]))
     low, high = (middle + apart * np.array(part) for part in ((-0.95, -0.7), (0.95, 1.7)))
     rim = int(apart * 0.3)
