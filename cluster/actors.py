@@ -7,6 +7,7 @@ never committed, since only the farm commits.
 """
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -21,6 +22,10 @@ from cluster.schedule import Seat
 from cluster.trouble import treatment
 from cluster.workers import Order, Outcome, Steps, Worker
 
+_LOG = logging.getLogger(__name__)
+
+BIRTHS = 10  # workers in a row that die before they can answer: then none will ever come up
+_LAST_WORDS = 10.0  # seconds in which the order of a worker that Ray calls dead must end
 _COUNTING = PER_CHUNK | {Step.INDEX}
 
 
@@ -92,7 +97,8 @@ class Place:
     frames: int = 0
     moved: float = 0.0
     leaving: bool = False
-    died: bool = False
+    died: float | None = None  # since when Ray calls it dead
+    why: str = ""  # what Ray says that it died of
     called: bool = False  # whether its status was ever asked for
     note: Any = None  # the pool's own
 
@@ -103,6 +109,9 @@ class Actors:
     def __init__(self, patience: Patience, clock: Callable[[], float] = time.monotonic) -> None:
         self._patience, self._clock = patience, clock
         self.places: dict[str, Place] = {}
+        self._stillborn = 0  # in a row
+        self.hopeless = ""
+        """Why no worker will ever come up: one after the other died before it could say anything. "": one may."""
 
     def add(self, name: str, actor: Any, device: str, node: str = "", note: Any = None) -> None:
         """A new worker."""
@@ -148,6 +157,7 @@ class Actors:
                 broken = outcome.failure is not None and treatment(outcome.failure).renew
             except RayError as error:
                 outcome, broken = Outcome(order, 0.0, _died(error, place.name), None, place.name), True
+                place.why = str(error)
             outcomes.append(outcome)
             place.order = place.outcome = None
             if broken:
@@ -160,7 +170,17 @@ class Actors:
                 outcomes.append(Outcome(place.order, 0.0, failure, None, place.name))
             gone.append(place)
         self.remove(gone)
+        self._count_births(gone)
         return outcomes, gone
+
+    def _count_births(self, gone: Iterable[Place]) -> None:
+        for place in gone:
+            if place.heard is None and place.why:
+                self._stillborn += 1
+                why = place.why.strip().splitlines()[-1]
+                _LOG.warning("a worker died before it was up: %s", why)
+                if self._stillborn >= BIRTHS:
+                    self.hopeless = why
 
     def lost(self, places: Iterable[Place], why: str) -> list[Outcome]:
         """Their machines are gone: what becomes of their orders. They are out of `places`."""
@@ -196,7 +216,8 @@ class Actors:
             try:
                 self._heard(place, ray.get(place.asked))
             except RayError as error:  # any other than this one: it may be cut off only
-                place.died = type(error).__name__ == "ActorDiedError"
+                if type(error).__name__ == "ActorDiedError" and place.died is None:
+                    place.died, place.why = self._clock(), str(error)
             place.asked = None
         for place in self.places.values():
             if place.asked is None:
@@ -206,7 +227,7 @@ class Actors:
 
     def _heard(self, place: Place, status: Status) -> None:
         now = self._clock()
-        place.heard = now
+        place.heard, self._stillborn = now, 0
         place.leaving = status.leaving
         if place.order is not None and status.attempt == place.order.attempt and status.frames != place.frames:
             place.frames, place.moved = status.frames, now
@@ -214,8 +235,9 @@ class Actors:
     def _given_up(self) -> list[tuple[Place, Failure]]:
         now, patience, found = self._clock(), self._patience, []
         for place in self.places.values():
-            if place.died and place.order is None:  # one that has an order tells by that how it died
-                found.append((place, Failure("WorkerDied", "an idle worker died", "", "", "", place.name)))
+            # One that has an order tells by that how it died.
+            if place.died is not None and (place.order is None or now - place.died > _LAST_WORDS):
+                found.append((place, Failure("WorkerDied", "a worker process died", "", "", place.why, place.name)))
                 continue
             quiet = now - (place.born if place.heard is None else place.heard)
             if quiet > (patience.born if place.heard is None else patience.silent):

@@ -203,7 +203,12 @@ class LocalPool:
 
     def _collect(self, timeout: float) -> list[Outcome]:
         outcomes, gone = self._actors.collect(timeout)
-        for _ in gone:
+        if self._actors.hopeless:
+            raise FarmError(f"no worker comes up: {self._actors.hopeless}")
+        # One that was told to end leaves when its order is done. There is no other machine: it gets a successor here.
+        left = [place for place in self.places if place.leaving and place.order is None]
+        self._actors.remove(left)
+        for _ in [*gone, *left]:
             self._add_worker()
         return outcomes
 

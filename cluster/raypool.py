@@ -151,6 +151,8 @@ class RayPool:
             self._ask_for_machines()
             self._asked = now
         outcomes, gone = self._actors.collect(timeout)
+        if self._actors.hopeless:
+            raise FarmError(f"no worker comes up: {self._actors.hopeless}")
         self._again(gone)
         lost, self._lost = self._lost, []
         if not (outcomes or lost or self._actors.busy()):

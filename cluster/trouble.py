@@ -15,6 +15,7 @@ each worker and ends after TRIES, so a poisonous chunk goes before good workers 
 
 REFUSING = frozenset(
     {"InputError", "NotAVideo", "Truncated", "Unsupported", "OutputError", "ModelError", "NoIdentity", "LeakError"}
+    | {"EditRefused"}
 )
 """Causes that another try can't mend: the source, the place of the output, the model's file, a face that the leak
 gate still sees (rendering again gives the same pixels)."""
@@ -30,6 +31,7 @@ class Trouble(StrEnum):
     LOST = "lost"
     WRONG = "wrong output"
     STORAGE = "storage"
+    DISK = "disk"
     DEVICE = "device"
     BUG = "bug"
 
@@ -55,6 +57,9 @@ TREATMENTS: dict[Trouble, Treatment] = {
     Trouble.WRONG: Treatment(TRIES, blames_worker=True, lean=False, renew=False, wait=0),
     # The store is the same for all workers: waiting helps, changing the worker doesn't. 1 + 2 + … + 256 s are 8 min.
     Trouble.STORAGE: Treatment(10, blames_worker=False, lean=False, renew=False, wait=1),
+    # A machine without room: another one may have some, and here there is some again when others' work is through. Who
+    # fails what others can do is taken out, or it would get one unit after the other.
+    Trouble.DISK: Treatment(10, blames_worker=True, lean=False, renew=False, wait=1),
     Trouble.DEVICE: Treatment(TRIES, blames_worker=True, lean=False, renew=True, wait=0),
     Trouble.BUG: Treatment(TRIES, blames_worker=True, lean=False, renew=False, wait=0),
 }
@@ -67,6 +72,7 @@ _CAUSES = {
     "WorkerHung": Trouble.HANG,
     "WorkerLost": Trouble.LOST,
     "VerifyError": Trouble.WRONG,
+    "DiskFull": Trouble.DISK,
     "AcceleratorError": Trouble.DEVICE,
     "DeviceError": Trouble.DEVICE,
     **dict.fromkeys(("StoreError", "Transient", "Unreachable", "Interrupted"), Trouble.STORAGE),

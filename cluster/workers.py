@@ -140,13 +140,14 @@ class Worker:
                     ledger.keep(order.unit, order.attempt, scratch)
                 _LOG.info("%s is done", order.unit, extra={"seconds": round(time.perf_counter() - begun, 3)})
             except Exception as error:  # noqa: BLE001  the border of the worker: whatever it is becomes a record
-                facts, failure = None, replace(failure_of(error), worker=self._name)
+                facts, failure = None, replace(_here(failure_of(error), order), worker=self._name)
                 _LOG.exception("%s failed: %s", order.unit, failure.line, extra={"cause": failure.cause})
                 if scratch is not None:
                     shutil.rmtree(scratch, ignore_errors=True)
             finally:
                 if is_object(order.store):
-                    release()
+                    with contextlib.suppress(StoreError):  # no room to write down even this: it is held for longer
+                        release()
         seconds = time.perf_counter() - begun
         if ledger is not None and self._name:
             _keep_log(ledger, order, lines.text())
@@ -201,7 +202,7 @@ def failure_of(error: BaseException) -> Failure:
     """Any error as a record. What the operating system says of a full disk gets its own words, wherever it came up."""
     trace = "".join(traceback.format_exception(error))
     if isinstance(error, StoreFull) or (isinstance(error, OSError) and error.errno in _FULL):
-        return Failure("OutputError", "the disk is full", str(error), "free some space and go on with --resume", trace)
+        return Failure("OutputError", FULL, str(error), "free some space and go on with --resume", trace)
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):  # NumPy's and PyTorch's have other names
         why = str(error) or "there is no memory left"
         return Failure("MemoryError", "a worker ran out of memory", why, "try fewer --workers", trace)
@@ -213,6 +214,15 @@ def failure_of(error: BaseException) -> Failure:
     return Failure(type(error).__name__, "something went wrong inside", f"{type(error).__name__}: {error}", todo, trace)
 
 
+def _here(failure: Failure, order: Order) -> Failure:
+    """A store that is a folder is the same for all workers, and full for all of them. Work for a bucket lies on the
+    worker's own disk first, and others may have room on theirs."""
+    if failure.what == FULL and is_object(order.store):
+        return replace(failure, cause="DiskFull", todo="free some space on the worker's machine, and retry")
+    return failure
+
+
+FULL = "the disk is full"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 

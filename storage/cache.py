@@ -87,7 +87,7 @@ class Cache:
                     return self._adopt(part, key, users)
                 except BaseException:
                     shutil.rmtree(part, ignore_errors=True)
-                    os.unlink(file.name)
+                    Path(file.name).unlink(missing_ok=True)
                     raise
 
     def adopt(self, folder: Path, key: str) -> Path:
@@ -104,9 +104,13 @@ class Cache:
                 return self.root / name
             shutil.rmtree(self.root / name, ignore_errors=True)  # of a process that died just here
             folder.rename(self.root / name)
-            with filled(self.root / f"{name}.json") as file:
-                file.write(json.dumps({"key": key, "size": size}).encode())
-            self._use(name, users)
+            try:
+                with filled(self.root / f"{name}.json") as file:
+                    file.write(json.dumps({"key": key, "size": size}).encode())
+                self._use(name, users)
+            except BaseException:  # a full disk: without its note nobody would ever remove it
+                self._remove(name)
+                raise
             self._sweep()
         return self.root / name
 
@@ -147,13 +151,18 @@ class Cache:
         now = self._clock()
         os.utime(self.root / f"{name}.json", (now, now))
         users[name] += 1
-        self._note()
+        try:
+            self._note()
+        except BaseException:
+            users[name] -= 1
+            raise
 
     def _note(self) -> None:
         """Tell other processes which copies are used here."""
         names = +self._used + +self._given
-        os.ftruncate(self._lease, 0)
-        os.pwrite(self._lease, "\n".join(names).encode(), 0)
+        data = "\n".join(names).encode()
+        os.pwrite(self._lease, data, 0)  # first: on a full disk it fails, and what was noted stays
+        os.ftruncate(self._lease, len(data))
 
     def _sweep(self) -> None:
         """Remove what the dead left, and of what nobody uses the oldest until the rest is small enough."""
@@ -166,6 +175,9 @@ class Cache:
                 lease.unlink()
             else:
                 used |= names
+        for folder in self.root.iterdir():  # of a process that died before it had noted its copy
+            if folder.is_dir() and ".part-" not in folder.name and not (self.root / f"{folder.name}.json").exists():
+                shutil.rmtree(folder, ignore_errors=True)
         copies = sorted(self._copies())
         total = sum(size for _, _, size in copies)
         for last, name, size in copies:

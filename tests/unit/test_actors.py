@@ -7,7 +7,7 @@ from doubles import Ear, a_job
 from fakeray import FakeActor, FakeRay
 from simfarm import Clock, facts_of
 
-from cluster.actors import Actors, Patience, Status
+from cluster.actors import BIRTHS, Actors, Patience, Status
 from cluster.farm import Farm
 from cluster.job import Failure, Step
 from cluster.ledger import Unit
@@ -179,6 +179,38 @@ def test_an_idle_one_that_died_is_replaced_and_one_that_is_cut_off_is_not(crew: 
         crew.workers[name].state = ray_error(crew.ray, error)  # type: ignore[assignment]
     crew.after(2, every=1)
     assert list(crew.actors.places) == ["w1"]
+
+
+def test_one_that_is_dead_and_whose_order_never_ends_is_given_up(crew: Crew) -> None:
+    """Ray should end the order, too; nobody's film waits for that."""
+    crew.order()
+    crew.workers["w0"].state = type("ActorDiedError", (crew.ray.error,), {})("killed")  # type: ignore[assignment]
+    assert crew.after(9, every=1) == []
+    (outcome,) = crew.after(9, every=1)
+    assert cause([outcome]) == "WorkerDied"
+    assert set(crew.actors.places) == {"w1"}
+
+
+def test_workers_that_all_die_at_birth_are_told(crew: Crew) -> None:
+    """A module that can't be imported, a network that can't be loaded: the next one would die, too."""
+
+    def born(name: str, alive: bool) -> None:
+        worker = FakeActor()
+        if not alive:
+            worker.state = type("ActorDiedError", (crew.ray.error,), {})("it died\nno such module")  # type: ignore[assignment]
+        crew.actors.add(name, worker, "cpu")
+        crew.after(2, every=1)
+
+    crew.actors.remove(list(crew.actors.places.values()))
+    for number in range(BIRTHS - 1):
+        born(f"bad {number}", alive=False)
+    assert not crew.actors.hopeless
+    born("good", alive=True)
+    crew.actors.remove(list(crew.actors.places.values()))
+    for number in range(BIRTHS):
+        assert not crew.actors.hopeless
+        born(f"worse {number}", alive=False)
+    assert crew.actors.hopeless == "no such module"
 
 
 def test_all_that_ended_is_collected_at_once(ray: FakeRay) -> None:

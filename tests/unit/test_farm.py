@@ -175,6 +175,20 @@ def test_a_full_disk_is_told_in_one_way(tmp_path: Path, error: Exception) -> Non
     assert not ear.retries
 
 
+def test_a_full_disk_of_a_worker_is_not_the_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work for a bucket lies on the worker's disk first: another worker may have room, or this one later."""
+    monkeypatch.setattr("cluster.workers.is_object", lambda place: True)
+    monkeypatch.setattr("cluster.workers.release", lambda: full(None, 1))
+
+    def full(unit: Unit | None, call: int) -> None:
+        if call == 1 and (unit is None or unit.step is Step.RENDER):
+            raise StoreFull("no room")
+
+    (ended,), ear, _ = run([a_job(tmp_path)], DrySteps(chunks=1, trouble=full))
+    assert ended.failure is None
+    assert [(failure.cause, failure.what) for _, failure in ear.retries] == [("DiskFull", "the disk is full")]
+
+
 def test_one_jobs_failure_does_not_stop_the_others(tmp_path: Path) -> None:
     class Picky(DrySteps):
         def ingest(self, spec, source, into):  # type: ignore[no-untyped-def]

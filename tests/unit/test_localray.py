@@ -1,15 +1,18 @@
 """The pool on this machine, without a Ray: who works on, and with how much of a GPU."""
 
+import collections
 import threading
 
 import pytest
 from doubles import DrySteps
 from fakeray import FakeActor, FakeRay
 
+from cluster.actors import Status
 from cluster.job import Failure, Step
 from cluster.ledger import Unit
 from cluster.localray import EXTRAS, LocalPool, PoolSettings, gpu_share, without_extras
 from cluster.roles import FarmError
+from cluster.schedule import Seat
 from cluster.workers import Order, Outcome
 
 
@@ -161,5 +164,45 @@ def test_idle_workers_are_asked_and_one_that_died_is_replaced(ray: FakeRay) -> N
         (after,) = pool.places
         assert after.actor is not place.actor
         assert ray.killed == [place.actor]
+    finally:
+        pool.close()
+
+
+def test_a_worker_that_was_told_to_end_gets_a_successor_when_its_order_is_done(ray: FakeRay) -> None:
+    pool = LocalPool(DrySteps(), PoolSettings(1, 1, 0))
+    pool._up.set()
+    pool._add_worker()
+    (place,) = pool.places
+    order = an_order(Unit(Step.RENDER, 0))
+    try:
+        pool.submit(order, Seat(place.name, True))
+        place.actor.state = Status("try", 0, True)
+        for _ in range(3):
+            assert pool.poll(0) == []
+        assert pool.seats(order.unit) == ()
+        outcome = Outcome(order, 1.0, None)
+        place.actor.runs[0].give(outcome)
+        assert pool.poll(0) == [outcome]
+        (after,) = pool.places
+        assert after.actor is not place.actor
+        assert pool.seats(order.unit)[0].free
+    finally:
+        pool.close()
+
+
+def test_a_farm_whose_workers_all_die_at_birth_ends_and_says_why(ray: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stillborn(*_: object, **__: object) -> FakeActor:
+        worker = FakeActor()
+        worker.state = type("ActorDiedError", (ray.error,), {})("no such module")  # type: ignore[assignment]
+        return worker
+
+    monkeypatch.setattr("cluster.localray.new_actor", stillborn)
+    pool = LocalPool(DrySteps(), PoolSettings(2, 1, 0))
+    pool._up.set()
+    pool._add_worker()
+    pool._add_worker()
+    try:
+        with pytest.raises(FarmError, match="no worker comes up: no such module"):
+            collections.deque((pool.poll(0) for _ in range(50)), maxlen=0)
     finally:
         pool.close()

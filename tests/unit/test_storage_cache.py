@@ -1,5 +1,6 @@
 """Copies of objects on this machine: within a bound, shared by processes, never pulled away from who uses them."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from storage.cache import Cache, node_cache
 from storage.memory import MemoryStore
-from storage.objects import Conflict, NoSuchObject, StoreError
+from storage.objects import Conflict, NoSuchObject, StoreError, StoreFull
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -138,6 +139,41 @@ def test_a_failed_copy_leaves_nothing(cache: Cache) -> None:
         cache.get("a", fail)
     assert sorted(path.suffix for path in cache.root.iterdir() if path.name != ".lock") == [".lease"]
     assert cache.get("a", kilobyte).exists()
+
+
+@pytest.mark.parametrize("at", ["the note", "the lease"])
+def test_a_disk_that_is_full_in_the_last_moment_leaves_nothing(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """What isn't noted would never be removed, and a lease that was emptied would let go of what is in use."""
+    used = cache.get("used", kilobyte)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        if at == "the note":
+            patch.setattr("storage.cache.filled", full)
+        else:
+            patch.setattr("storage.cache.os.pwrite", full)
+        with pytest.raises(StoreFull):
+            cache.get("a", kilobyte)
+        folder = cache.scratch()
+        kilobyte(folder)
+        with pytest.raises(StoreFull):
+            cache.adopt(folder, "b")
+    assert [path.name for path in cache.root.iterdir() if path.is_dir()] == [used.name]
+    (lease,) = cache.root.glob("*.lease")
+    assert lease.read_text() == used.name
+    assert cache.get("a", kilobyte).exists()
+
+
+def test_a_copy_that_was_never_noted_goes(cache: Cache) -> None:
+    """Its maker died between the two."""
+    (cache.root / "0123").mkdir()
+    kilobyte(cache.root / "0123")
+    cache.get("a", kilobyte)
+    assert not (cache.root / "0123").exists()
 
 
 _USER = """

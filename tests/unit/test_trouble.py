@@ -18,6 +18,7 @@ NAME = {
     Trouble.LOST: "WorkerLost",
     Trouble.WRONG: "VerifyError",
     Trouble.STORAGE: "Unreachable",
+    Trouble.DISK: "DiskFull",
     Trouble.DEVICE: "AcceleratorError",
     Trouble.BUG: "KeyError",
 }
@@ -83,6 +84,11 @@ def test_what_is_nobodys_fault_needs_no_other_worker(workers: int) -> None:
     assert until_over(Trouble.LOST, ["w"], workers) == 10
 
 
+def test_a_unit_survives_a_full_disk_for_longer_where_another_worker_may_have_room() -> None:
+    assert until_over(Trouble.DISK, ["w0", "w1"], 2) == 10
+    assert until_over(Trouble.DISK, ["w0"], 2) == 20
+
+
 def test_different_failures_together_may_not_go_on_for_ever() -> None:
     mixed = [failed(kind, str(n)) for n, kind in enumerate([Trouble.CRASH, Trouble.HANG, Trouble.WRONG] * 2)]
     assert not over(mixed[:5], 5)
@@ -97,10 +103,11 @@ def test_a_store_or_machines_that_were_away_give_no_unit_up_early() -> None:
     assert over([*outside, failed(Trouble.REFUSED)], 5)
 
 
-def test_only_a_store_that_is_away_is_waited_for_and_longer_each_time() -> None:
-    waits = [pause_before_retry([failed(Trouble.STORAGE)] * n) for n in range(1, 10)]
+@pytest.mark.parametrize("kind", [Trouble.STORAGE, Trouble.DISK])
+def test_what_may_pass_is_waited_for_and_longer_each_time(kind: Trouble) -> None:
+    waits = [pause_before_retry([failed(kind)] * n) for n in range(1, 10)]
     assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256]
-    for kind in set(Trouble) - {Trouble.STORAGE}:
+    for kind in set(Trouble) - {Trouble.STORAGE, Trouble.DISK}:
         assert pause_before_retry([failed(Trouble.STORAGE), failed(kind)]) == 0
     assert pause_before_retry([failed(Trouble.CRASH), failed(Trouble.STORAGE)]) == 1
 
@@ -113,6 +120,7 @@ def test_the_policy() -> None:
         Trouble.REFUSED,
         Trouble.WRONG,
         Trouble.STORAGE,
+        Trouble.DISK,
         Trouble.BUG,
     }
     assert {kind for kind in Trouble if not of[kind].blames_worker} == {
