@@ -60,7 +60,7 @@ class Desk:
         control = Control(JobState.QUEUED, "", now, wish.priority, wish.limit, wish.deadline)
         try:
             return self.book.submit(
-                spec, Card(_name(source, wish), wish.owner, now, wish.after, wish.team), control, key, job_id
+                spec, Card(film_name(source, wish.name), wish.owner, now, wish.after, wish.team), control, key, job_id
             )
         except AlreadyThere:
             if found.place != source and (folder := layout.upload_of(found.place)):
@@ -110,7 +110,7 @@ class Desk:
 
     def _target(self, source: str, wish: Wish, several: bool, free: bool = True) -> tuple[str, str]:
         """(the film's name, its place). Raises UsageError when something is there already, if it shall be `free`."""
-        name = _name(source, wish)
+        name = film_name(source, wish.name)
         out = str(PurePosixPath(name).with_suffix(output_suffix(Path(name)))) if name else ""
         if not wish.to:
             return out, ""
@@ -206,10 +206,11 @@ def _otherwise(wanted: JobSpec, there: JobSpec) -> str:
     return f"with another {', '.join(found)}" if found else ""
 
 
-def _name(source: str, wish: Wish) -> str:
-    """As it was wished; what has no extension of a film has the source's."""
-    name, suffix = PurePosixPath(wish.name or source).name, PurePosixPath(source).suffix
-    if wish.name and suffix and PurePosixPath(name).suffix.lower() not in VIDEO_SUFFIXES:
+def film_name(source: str, wished: str) -> str:
+    """What a film is called: as it was wished, "": as its place says. What has no extension of a film has the
+    source's."""
+    name, suffix = PurePosixPath(wished or source).name, PurePosixPath(source).suffix
+    if wished and suffix and PurePosixPath(name).suffix.lower() not in VIDEO_SUFFIXES:
         return f"{name}{suffix}"
     return name
 

@@ -93,7 +93,7 @@ class PipelineSteps:
         from pipeline import chunk
 
         index = _index(setup.index)
-        first, last = _range(index, setup.spec.start, setup.spec.stop)
+        first, last = film_range(index, setup.spec.start, setup.spec.stop)
         duration = index.seconds(first, last)
         if setup.chunk_frames is None:
             target = chunk_seconds(duration, sharers, _info(setup.film, setup.source).average_rate)
@@ -169,7 +169,7 @@ class PipelineSteps:
             device=device.named(setup.device),
             threads=setup.threads,
             progress=_adding(tick),
-            within=_range(index, setup.spec.start, setup.spec.stop),
+            within=film_range(index, setup.spec.start, setup.spec.stop),
             mesher=_eyes(setup.device, setup.threads).mesher,
             lean=setup.lean,
         )
@@ -271,7 +271,8 @@ def _chunk(record: ChunkRecord) -> Any:
     return Chunk(*dataclasses.astuple(record))
 
 
-def _range(index: Any, start: Moment | None, stop: Moment | None) -> tuple[int, int]:
+def film_range(index: Any, start: Moment | None, stop: Moment | None) -> tuple[int, int]:
+    """Frames [first, last) that a part has. Raises InputError when there is none."""
     from pipeline.chunk import frame_range
 
     first, last = frame_range(index, start.seconds if start else None, stop.seconds if stop else None)
