@@ -58,6 +58,9 @@ class Control:
     round_id: str = ""  # failures with earlier ids are of an earlier round
     revision: int = 0  # counts changes, so that no two records are the same
     ending: JobState | None = None  # how the round has ended, while that is being written down: it is settled
+    review: bool = False  # somebody has to approve the film before it is published
+    edits: int = 0  # version of the reviewers' edits that are applied; 0: none
+    approved: bool = False  # as it is with these edits
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +154,13 @@ class Book:
         tell: bool = True,
         cause: str = "",
         of_round: int | None = None,
+        of_revision: int | None = None,
+        of_edits: int | None = None,
         **fields: Any,
     ) -> Control:
         """Move a job to another state, or change other fields of its control. `tell`: whether the controller has to
-        look at it; `cause`: class of the error, for the history; `of_round`: only while it is in this round. Raises
-        NoSuchJob, NotNow, Conflict."""
+        look at it; `cause`: class of the error, for the history; `of_round`, `of_revision`, `of_edits`: only while it
+        has these. Raises NoSuchJob, NotNow, Conflict."""
         for _ in range(_SWAPS):
             try:
                 data, etag = self.store.read_versioned(layout.control(_known(job)))
@@ -164,9 +169,11 @@ class Book:
             before = records.loads(Control, data)
             if of_round is not None and before.round != of_round:
                 raise NotNow(f"job {job} is in another round")
+            if (of_revision is not None and before.revision != of_revision) or of_edits not in (None, before.edits):
+                raise NotNow(f"job {job} was changed meanwhile; look at it again")
             after = _changed(before, move, reason, fields, self.clock())
-            if move is Move.RETRY:
-                self._ready(job, before)
+            if move is Move.RETRY and not self._ready(job, before):
+                after = dataclasses.replace(after, edits=0)  # of people who have to be found again
             try:
                 self.store.replace(layout.control(job), records.dumps(after), etag)
             except Conflict:
@@ -180,14 +187,17 @@ class Book:
             return after
         raise Conflict(f"job {job} is being changed by others all the time; try again")
 
-    def _ready(self, job: str, before: Control) -> None:
-        """Let a job that is over be gone on with, from its beginning when its work was deleted. Raises NotNow."""
+    def _ready(self, job: str, before: Control) -> bool:
+        """Let a job that is over be gone on with, from its beginning when its work was deleted; whether it is there.
+        Raises NotNow."""
         ledger = Ledger(self.store, job)
-        if not ledger.has_secret() and ledger.spec().key_fingerprint is not None:
+        there = ledger.has_secret()
+        if not there and ledger.spec().key_fingerprint is not None:
             raise NotNow(f"the project key of job {job} was deleted with its work; submit the film again")
         self.enqueue(job)  # first: what is left if this breaks off is found by that
         ledger.give_secret()
         self.close(job, before.round, JobResult(before.state, before.reason, before.since))  # if it isn't written yet
+        return there
 
     def tell(self, job: str) -> None:
         """Let the controller look at this job."""
@@ -305,7 +315,11 @@ def _changed(before: Control, move: Move | None, reason: str | None, fields: dic
     state = TRANSITIONS[before.state].get(move)
     if state is None:
         raise NotNow(f"a job that is {before.state} can't be {_PAST[move]}")
+    if move is Move.FINISH and before.review and not before.approved:
+        raise NotNow("nobody has approved the film")
     after = dataclasses.replace(after, state=state, reason=reason or "", since=now, ending=None)
+    if move in (Move.MEND, Move.APPROVE, Move.RETRY):
+        after = dataclasses.replace(after, approved=move is Move.APPROVE)
     if move is Move.RETRY:
         # All tries of the round before are older than its end. By the controller's clock, which also makes their ids:
         # this machine's may be another.
@@ -322,6 +336,9 @@ _PAST = {
     Move.RESUME: "resumed",
     Move.CANCEL: "cancelled",
     Move.RETRY: "retried",
+    Move.HOLD: "held for review",
+    Move.MEND: "mended",
+    Move.APPROVE: "approved",
 }
 
 

@@ -8,18 +8,31 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Generator
+from dataclasses import dataclass
 
 from cluster.book import Book, Control, JobResult, NoSuchJob
-from cluster.job import LinkFacts, Plan, PublishFacts
+from cluster.job import Plan, PublishFacts
 from cluster.ledger import Ledger
 from cluster.records import BadRecord
 from cluster.states import OVER, JobState
+from storage import layout
 from storage.objects import NoSuchObject
 
 _LOG = logging.getLogger(__name__)
 
 KEEP_FAILED = 7 * 86400.0  # seconds for which the work of a failed job is kept for a retry
 LATE = 3600.0  # seconds after which a worker that was given up writes nothing any more
+
+
+@dataclass(slots=True)
+class End:
+    """A round that has ended, and what is still to be written of it."""
+
+    control: Control
+    state: JobState  # REVIEW: it hasn't wholly ended
+    reason: str
+    cause: str = ""
+    pieces: Generator[None, None, JobResult] | None = None
 
 
 def closing(book: Book, job: str, control: Control, state: JobState, reason: str) -> Generator[None, None, JobResult]:
@@ -33,7 +46,7 @@ def closing(book: Book, job: str, control: Control, state: JobState, reason: str
             done = ledger.done(unit)
             seconds += done.seconds if done else 0.0
         yield
-    result = _facts(ledger, JobResult(state, reason, book.clock(), worker_seconds=round(seconds, 3)))
+    result = _facts(ledger, control.edits, JobResult(state, reason, book.clock(), worker_seconds=round(seconds, 3)))
     if state is not JobState.FAILED:  # which may be retried
         count = 0
         for number in erasing(book, job, control, keep_records=state is JobState.DONE):
@@ -63,6 +76,7 @@ def erasing(book: Book, job: str, control: Control, keep_records: bool) -> Gener
         yield ledger.erase_tries(unit)
     if not keep_records and book.control(job).round == control.round:
         yield ledger.erase_records()
+        yield book.store.erase(layout.all_edits(job))
 
 
 def tidying(book: Book, job: str) -> Generator[None, None, None]:
@@ -82,11 +96,13 @@ def tidying(book: Book, job: str) -> Generator[None, None, None]:
     book.unkeep(job)
 
 
-def _facts(ledger: Ledger, result: JobResult) -> JobResult:
+def _facts(ledger: Ledger, edits: int, result: JobResult) -> JobResult:
     """What is known of the film at the end."""
     with contextlib.suppress(NoSuchObject, BadRecord):
         result = dataclasses.replace(result, frames=ledger.facts(Plan).frames)
-        result = dataclasses.replace(result, people=ledger.facts(LinkFacts).people)
+        linked = ledger.linked(edits)
+        people = len({track.person for track in linked.tracks}) if edits else linked.people
+        result = dataclasses.replace(result, people=people)
         published = ledger.facts(PublishFacts)
         result = dataclasses.replace(result, film=published.film, report=published.report, bytes=published.bytes)
     return result

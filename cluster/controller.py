@@ -9,11 +9,12 @@ import dataclasses
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from cluster.book import Book, Card, Control, JobResult, NoSuchJob, NotNow
-from cluster.closing import closing, tidying
+from cluster.closing import End, closing, tidying
 from cluster.farm import Farm
 from cluster.job import born
 from cluster.lead import Lead
@@ -33,6 +34,9 @@ MOST_AT_ONCE = 16  # jobs that are worked on at once; the others wait without co
 MORE_URGENT = 8  # so many more that go before all of these
 STARTING = 4  # jobs without chunks yet that are worked on at once
 HALF = 86400.0  # seconds after which a submission that isn't complete was broken off
+REVIEW = (
+    14 * 86400.0
+)  # seconds for which a film is kept that nobody approves; then it is cancelled, and its work deleted
 
 
 @dataclass(slots=True)
@@ -41,17 +45,6 @@ class Ticket:
 
     card: Card
     control: Control
-
-
-@dataclass(slots=True)
-class _End:
-    """A round that has ended, and what is still to be written of it."""
-
-    control: Control
-    state: JobState
-    reason: str
-    cause: str = ""
-    pieces: Generator[None, None, JobResult] | None = None
 
 
 class Controller:
@@ -79,7 +72,7 @@ class Controller:
         self._line = Line()  # jobs that could be worked on, and aren't
         self._leaving = set[str]()  # of these, those of which the farm still has something in hand
         self._waiting = Waiting()
-        self._ended: dict[str, _End] = {}
+        self._ended: dict[str, End] = {}
         self._notices: deque[tuple[str, list[str]]] = deque()
         self._scanning: Iterator[None] | None = None
 
@@ -180,6 +173,9 @@ class Controller:
         if control.state in OVER:
             self._over(job, control)
             return
+        if control.state is JobState.REVIEW and self._book.clock() - control.since > REVIEW:
+            self._expire(job, control)
+            return
         if told:
             self._book.enqueue(job)  # it may have been taken out of the queue by who saw its last round end
         end = self._ended.get(job)
@@ -189,6 +185,12 @@ class Controller:
             return
         self._ended.pop(job, None)
         self._settle(job, card, control)
+
+    def _expire(self, job: str, control: Control) -> None:
+        """Nobody has looked at it for long: what shows faces isn't kept for ever, and nothing is published unseen."""
+        reason = f"nobody approved it within {round(REVIEW / 86400)} days; what was kept for that is deleted"
+        if (over := self._move(job, Move.CANCEL, reason, of_round=control.round, of_edits=control.edits)) is not None:
+            self._over(job, over)
 
     def _gone(self, job: str, told: bool) -> None:
         """It has no control record: it was erased, or isn't wholly submitted. The last step of that is a notice."""
@@ -210,7 +212,7 @@ class Controller:
             self._waiting.leave(job, card.after)
         if control.ending is not None and job not in self._ended:  # another controller came that far
             self._farm.drop(job, stop=True)
-            self._ended[job] = _End(control, control.ending, control.reason)
+            self._ended[job] = End(control, control.ending, control.reason)
         able = control.state in (JobState.QUEUED, JobState.RUNNING) and control.ending is None
         if control.state is JobState.PAUSED:
             self._farm.drop(job)
@@ -237,7 +239,7 @@ class Controller:
         """It was cancelled, or its end isn't wholly written."""
         self._farm.drop(job, stop=True)
         self._forget(job)
-        self._ended[job] = _End(control, control.state, control.reason)
+        self._ended[job] = End(control, control.state, control.reason)
 
     def _release(self) -> None:
         """Let jobs go for which all that they wait for is done; say of the others if that can't come."""
@@ -308,6 +310,8 @@ class Controller:
             limit=control.limit,
             deadline=control.deadline,
             since=control.round_id,
+            edits=control.edits,
+            hold=control.review and not control.approved,
         )
 
     def _move(
@@ -317,7 +321,7 @@ class Controller:
         reason: str = "",
         cause: str = "",
         of_round: int | None = None,
-        **fields: JobState,
+        **fields: Any,
     ) -> Control | None:
         """None when the job is somewhere else by now; then it is looked at."""
         try:
@@ -338,10 +342,10 @@ class Controller:
         ticket = self.tickets.get(job)
         if ticket is None:
             return
-        if ended.failure is None:
-            self._ended[job] = _End(ticket.control, JobState.DONE, "")
-        else:
-            self._ended[job] = _End(ticket.control, JobState.FAILED, ended.failure.line, ended.failure.cause)
+        end = End(ticket.control, JobState.REVIEW if ended.job.hold else JobState.DONE, "")
+        if ended.failure is not None:
+            end = End(ticket.control, JobState.FAILED, ended.failure.line, ended.failure.cause)
+        self._ended[job] = end
 
     def _write_ends(self) -> None:
         """Write down how rounds ended, and then move their jobs: who sees a job at its end finds the result, and no
@@ -353,8 +357,13 @@ class Controller:
                     return
                 self._write_end(job, end)
 
-    def _write_end(self, job: str, end: _End) -> None:
+    def _write_end(self, job: str, end: End) -> None:
         """The next piece of it. The first one settles it: from then on the round can't end in another way."""
+        if end.state is JobState.REVIEW:  # it isn't over: nothing is closed or deleted
+            self._move(job, Move.HOLD, "", of_round=end.control.round, of_edits=end.control.edits)
+            if self._ended.get(job) is end:
+                del self._ended[job]
+            return
         if end.control.state not in OVER and end.control.ending is None:
             settled = self._move(job, None, end.reason, of_round=end.control.round, ending=end.state)
             if settled is None:  # cancelled or paused meanwhile, and looked at
@@ -380,9 +389,8 @@ class Controller:
         end.pieces = None  # if what follows breaks off, it is begun again, and finds the result
         if end.control.state not in OVER:
             move = Move.FINISH if result.state is JobState.DONE else Move.FAIL
-            if (
-                self._move(job, move, result.reason, end.cause, end.control.round) is None
-            ):  # another controller did, and it was looked at
+            moved = self._move(job, move, result.reason, end.cause, end.control.round)
+            if moved is None:  # another controller did, and it was looked at
                 if self._ended.get(job) is end:
                     del self._ended[job]
                 return

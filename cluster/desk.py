@@ -39,6 +39,7 @@ class Wish:
     key_fingerprint: str | None = None
     team: str = ""
     name: str = ""  # of the film; "": as its place says
+    review: bool = False  # somebody has to approve it before it is published
 
 
 class Desk:
@@ -57,7 +58,7 @@ class Desk:
         found = self._brought(source)  # last: it may bring a film into the store
         spec = _spec(found, target, how, wish, out)
         now = time.time()
-        control = Control(JobState.QUEUED, "", now, wish.priority, wish.limit, wish.deadline)
+        control = Control(JobState.QUEUED, "", now, wish.priority, wish.limit, wish.deadline, review=wish.review)
         try:
             return self.book.submit(
                 spec, Card(film_name(source, wish.name), wish.owner, now, wish.after, wish.team), control, key, job_id

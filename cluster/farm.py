@@ -56,13 +56,16 @@ class _Run:
     dropped: bool = False  # what is being worked on is still taken in, and nothing comes after it
 
 
-def _batch(ledger: Ledger, step: Step) -> tuple[Unit, ...]:
+def _batch(job: Job, step: Step) -> tuple[Unit, ...]:
     """The units of a step; each step is handed out when the one before is done. Empty: this job has no such step."""
+    ledger, edits = job.ledger, job.edits
     if step in PER_CHUNK:
-        return tuple(Unit(step, chunk.index) for chunk in ledger.chunks())
-    if step is Step.PUBLISH and ledger.spec().publish is None:
+        return ledger.units_of(step, edits)
+    if step is Step.MEND and not edits:
         return ()
-    return (Unit(step),)
+    if step is Step.PUBLISH and (job.hold or ledger.spec().publish is None):
+        return ()
+    return (ledger.unit(step, None, edits),)
 
 
 class Farm:
@@ -188,7 +191,7 @@ class Farm:
                 return
             try:
                 self._learn(run, run.left[0])
-                batch = _batch(run.job.ledger, run.left[0])
+                batch = _batch(run.job, run.left[0])
                 todo = self._todo(run, batch)
             except Transient as error:
                 _LOG.warning("the store is away: %s", error)
@@ -301,7 +304,7 @@ class Farm:
         frames = self._pace.chunk_frames(run.megapixels) if self._pace and unit.step is Step.PLAN else None
         lean = sum(treatment(f).lean for f in failures)
         order = Order(
-            job.store, job.ledger.job_id, unit, new_id(), job.secret, self._pool.size, lean, chunk_frames=frames
+            job.store, job.ledger.job_id, unit, new_id(), job.secret, self._pool.size, lean, frames, job.edits
         )
         run.running[order.attempt] = unit
         self._devices[order.attempt] = seat.device

@@ -23,12 +23,14 @@ class Step(StrEnum):
     PLAN = "plan"
     ANALYSE = "analyse"
     LINK = "link"
+    MEND = "mend"  # only of a job with edits of reviewers: applies them to what was linked
     RENDER = "render"
     STITCH = "stitch"
     PUBLISH = "publish"  # not of a job whose submitter takes the film itself
 
 
 PER_CHUNK = frozenset({Step.ANALYSE, Step.RENDER})
+EDITED = frozenset({Step.MEND, Step.RENDER, Step.STITCH})  # steps whose outcome depends on reviewers' edits
 
 
 class Veil(StrEnum):
@@ -189,6 +191,9 @@ class TrackFacts:
     smallest: int  # longer side of its box, whole pixels
     largest: int
     treatments: dict[str, int]  # frames by treatment: "replace", "cover_small", …
+    seen: tuple[int, int] = (0, 0)  # [first, last) between the first and the last sight: the ends are guessed
+    best: int = -1  # the frame that shows it best; -1 where that isn't known
+    best_box: tuple[int, int, int, int] = (0, 0, 0, 0)  # xyxy px of the coded picture, there
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +203,17 @@ class LinkFacts:
     people: int
     identities: dict[str, str]  # person number -> seed id
     tracks: tuple[TrackFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MendFacts:
+    """MEND: what was linked, with the edits of reviewers, and which chunks that changes. What isn't changed has the
+    edition "": it stays as it was rendered before any edit."""
+
+    linked: LinkFacts
+    renders: dict[str, str]  # chunk number -> edition, of those that are changed
+    film: str  # edition of the stitched film
+    lost: dict[str, int]  # track of a box that was drawn -> how many frames it could be followed
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +259,9 @@ class PublishFacts:
     bytes: int
 
 
-Facts = SourceFacts | IndexFacts | Plan | AnalysisFacts | LinkFacts | RenderFacts | StitchFacts | PublishFacts
+Facts = (
+    SourceFacts | IndexFacts | Plan | AnalysisFacts | LinkFacts | MendFacts | RenderFacts | StitchFacts | PublishFacts
+)
 
 FACTS: dict[Step, type[Facts]] = {
     Step.INGEST: SourceFacts,
@@ -251,6 +269,7 @@ FACTS: dict[Step, type[Facts]] = {
     Step.PLAN: Plan,
     Step.ANALYSE: AnalysisFacts,
     Step.LINK: LinkFacts,
+    Step.MEND: MendFacts,
     Step.RENDER: RenderFacts,
     Step.STITCH: StitchFacts,
     Step.PUBLISH: PublishFacts,

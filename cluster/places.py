@@ -15,7 +15,7 @@ from typing import Any
 
 from cluster import report
 from cluster.job import PublishFacts, Source, Step, StitchFacts, source_of
-from cluster.ledger import Ledger, Unit
+from cluster.ledger import Ledger
 from pipeline.errors import InputError, NotAVideo, OutputError, VerifyError
 from storage import layout
 from storage.address import is_object, parse_object
@@ -76,8 +76,9 @@ def check_unchanged(source: Source) -> None:
         raise VerifyError(f"{source.place} changed while it was worked on", "", "run again")
 
 
-def publish(ledger: Ledger) -> PublishFacts:
-    """Give the finished film and its report their places, as the job's specification says. Raises OutputError.
+def publish(ledger: Ledger, edits: int = 0) -> PublishFacts:
+    """Give the finished film and its report their places, as the job's specification says. `edits`: the version of
+    reviewers' edits that it is done with. Raises OutputError.
 
     This may be done twice, when a worker was lost before it could tell: a film that is there already and is this very
     one is in nobody's way.
@@ -86,13 +87,13 @@ def publish(ledger: Ledger) -> PublishFacts:
 
     spec = ledger.spec()
     assert spec.publish is not None
-    facts = ledger.facts(StitchFacts)
-    film = ledger.folder(Unit(Step.STITCH)) / facts.film
+    facts = ledger.facts(StitchFacts, edits=edits)
+    film = ledger.folder(ledger.unit(Step.STITCH, None, edits)) / facts.film
     with open(film, "rb") as file:  # it has come through a store: only what was checked is released
         if hashlib.file_digest(file, "sha256").hexdigest() != facts.sha256:
             raise VerifyError("the finished film isn't the one that was checked", "its bytes have changed", "retry")
     models = tuple({"name": f.name, "sha256": f.sha256, "licence": f.licence} for f in catalogue().values())
-    text = json.dumps(report.build(ledger, {}, models), indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(report.build(ledger, {}, models, edits), indent=1, ensure_ascii=False) + "\n"
     place = spec.target or layout.output(ledger.job_id, spec.publish.name)
     told = f"{place}.report.json"
     with tempfile.TemporaryDirectory() as folder:

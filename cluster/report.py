@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import records
+from cluster.edits import Edits
 from cluster.job import (
     PER_CHUNK,
     AnalysisFacts,
@@ -26,18 +27,19 @@ from cluster.job import (
 from cluster.ledger import Ledger, Unit
 from storage import layout
 
-VERSION = 2
+VERSION = 3
+VISIBLE = ("kept", "no_face")  # treatments that leave a place as it is
 PACKAGES = ("veilfarm", "ray", "torch", "numpy", "av", "onnxruntime", "imageio-ffmpeg")
 
 
-def build(ledger: Ledger, wall: dict[Step, float], models: Iterable[dict[str, str]]) -> dict[str, Any]:
+def build(ledger: Ledger, wall: dict[Step, float], models: Iterable[dict[str, str]], edits: int = 0) -> dict[str, Any]:
     """The report of a job whose steps are all done. `wall`: seconds by step, of this run of the command; steps that an
-    earlier run did count the seconds that their workers took."""
+    earlier run did count the seconds that their workers took. `edits`: the version of reviewers' edits."""
     spec, plan = ledger.spec(), ledger.facts(Plan)
-    source, index, film = ledger.facts(SourceFacts), ledger.facts(IndexFacts), ledger.facts(StitchFacts)
-    linked = ledger.facts(LinkFacts)
+    source, index, film = ledger.facts(SourceFacts), ledger.facts(IndexFacts), ledger.facts(StitchFacts, edits=edits)
+    linked = ledger.linked(edits)
     analyses = [ledger.facts(AnalysisFacts, chunk.index) for chunk in plan.chunks]
-    rendered = [ledger.facts(RenderFacts, chunk.index) for chunk in plan.chunks]
+    rendered = [ledger.facts(RenderFacts, chunk.index, edits) for chunk in plan.chunks]
     return {
         "version": VERSION,
         "job": ledger.job_id,
@@ -64,11 +66,12 @@ def build(ledger: Ledger, wall: dict[Step, float], models: Iterable[dict[str, st
         "streams_lost": list(film.streams_lost),
         "stripped": list(film.stripped),
         "chunks": _chunks(plan, rendered),
-        "people": [{"person": n, "identity": linked.identities.get(str(n))} for n in range(linked.people)],
+        "people": [{"person": n, "identity": linked.identities.get(str(n))} for n in _people(linked, edits)],
         "tracks": [_track(track) for track in linked.tracks],
         "faces": _faces(rendered),
         "gate": {"covered": sum(each.leaks for each in rendered)},
-        "steps": _steps(ledger, plan, index, wall),
+        "review": _review(ledger, edits),
+        "steps": _steps(ledger, plan, index, wall, edits),
         "work_deleted": False,
     }
 
@@ -110,7 +113,7 @@ def _chunks(plan: Plan, rendered: list[RenderFacts]) -> list[dict[str, Any]]:
 
 
 def _track(track: TrackFacts) -> dict[str, Any]:
-    replaced = track.treatments.get("replace", 0)
+    replaced, kept, no_face = (track.treatments.get(name, 0) for name in ("replace", *VISIBLE))
     return {
         "id": track.id,
         "person": track.person,
@@ -119,8 +122,10 @@ def _track(track: TrackFacts) -> dict[str, Any]:
         "frames": track.frames,
         "size": [track.smallest, track.largest],
         "replaced": replaced,
-        "covered": track.frames - replaced,
-        "why_covered": {name: count for name, count in track.treatments.items() if name != "replace"},
+        "covered": track.frames - replaced - kept - no_face,
+        "kept_visible": kept,
+        "no_face": no_face,
+        "why_covered": {n: count for n, count in track.treatments.items() if n not in ("replace", *VISIBLE)},
     }
 
 
@@ -130,21 +135,40 @@ def _faces(rendered: list[RenderFacts]) -> dict[str, Any]:
     for each in rendered:
         treated.update(each.treated)
         failures.update(each.failures)
-    replaced = treated.pop("replace", 0)
+    replaced, kept, no_face = (treated.pop(name, 0) for name in ("replace", *VISIBLE))
     return {
         "replaced": replaced,
         "covered": treated.total(),
+        "kept_visible": kept,
+        "no_face": no_face,
         "why_covered": dict(sorted(treated.items())),
         "failures": dict(sorted(failures.items())),
     }
 
 
-def _steps(ledger: Ledger, plan: Plan, index: IndexFacts, wall: dict[Step, float]) -> dict[str, Any]:
+def _people(linked: LinkFacts, edits: int) -> list[int]:
+    """Their numbers: after edits, there are gaps."""
+    return sorted({track.person for track in linked.tracks}) if edits else list(range(linked.people))
+
+
+def _review(ledger: Ledger, edits: int) -> dict[str, Any]:
+    """Who changed what, and who approved it."""
+    held = Edits(ledger)
+    latest = held.latest()
+    approved = latest.approved is not None
+    return {
+        "edits": [records.plain(edit) for edit in held.at(edits).edits],
+        "approved_by": latest.who if approved else None,
+        "approved_at": latest.at if approved else None,
+    }
+
+
+def _steps(ledger: Ledger, plan: Plan, index: IndexFacts, wall: dict[Step, float], edits: int) -> dict[str, Any]:
     found = {}
     for step in Step:
-        if step is Step.PUBLISH:  # is under way, or somebody else's
+        if step is Step.PUBLISH or (step is Step.MEND and not edits):  # is under way, or somebody else's
             continue
-        units = [Unit(step, c.index) for c in plan.chunks] if step in PER_CHUNK else [Unit(step)]
+        units = list(ledger.units_of(step, edits)) if step in PER_CHUNK else [ledger.unit(step, None, edits)]
         worker = sum(done.seconds for unit in units if (done := ledger.done(unit)))
         frames = index.frames if step is Step.INDEX else plan.frames if step in PER_CHUNK else None
         seconds = wall.get(step) or worker

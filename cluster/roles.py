@@ -51,6 +51,8 @@ class Job:
     limit: int | None = None  # most orders at once
     deadline: float | None = None  # Unix time
     since: str = ""  # failures with earlier ids are of an earlier round
+    edits: int = 0  # version of reviewers' edits that it is done with; 0: none
+    hold: bool = False  # it isn't to be published yet
 
 
 class Listener(Protocol):

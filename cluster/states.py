@@ -10,6 +10,7 @@ class JobState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     PAUSED = "paused"
+    REVIEW = "review"  # rendered, and waiting for somebody to look at it; its work is kept for a while
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -26,6 +27,9 @@ class Move(StrEnum):
     RESUME = "resume"
     CANCEL = "cancel"
     RETRY = "retry"
+    HOLD = "hold"  # all but publishing is done, and somebody is to look at it
+    MEND = "mend"  # render what reviewers changed
+    APPROVE = "approve"  # publish it
 
 
 OVER = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED})
@@ -44,7 +48,14 @@ TRANSITIONS: dict[JobState, dict[Move, JobState]] = {
     JobState.RUNNING: {
         Move.FINISH: JobState.DONE,
         Move.FAIL: JobState.FAILED,
+        Move.HOLD: JobState.REVIEW,
         Move.PAUSE: JobState.PAUSED,
+        Move.CANCEL: JobState.CANCELLED,
+    },
+    # Mended or approved, it goes on where it was: what is done already isn't done again.
+    JobState.REVIEW: {
+        Move.MEND: JobState.QUEUED,
+        Move.APPROVE: JobState.QUEUED,
         Move.CANCEL: JobState.CANCELLED,
     },
     # What a job waits for is looked at again when it goes on.

@@ -18,6 +18,7 @@ from cluster.job import (
     IndexFacts,
     JobSpec,
     LinkFacts,
+    MendFacts,
     Moment,
     Plan,
     RenderFacts,
@@ -30,6 +31,7 @@ from cluster.job import (
 from cluster.places import check_unchanged
 from cluster.workers import Setup, Tick
 from pipeline import device
+from pipeline.edits import Edit
 from pipeline.errors import InputError, VerifyError
 
 _HERE = Path(".")  # in a record: where the source is on the machine that reads it
@@ -140,8 +142,27 @@ class PipelineSteps:
             choose=choose,
         )
         linked.save(into / "linked.npz")
-        identities = {str(p.id): p.identity.name for p in linked.people if p.identity is not None}
-        return LinkFacts(len(linked.people), identities, tuple(_track_facts(track) for track in linked.tracks))
+        return link_facts(linked)
+
+    def mend(
+        self,
+        setup: Setup,
+        plan: Plan,
+        analyses: tuple[Path, ...],
+        linked: Path,
+        edits: tuple[Edit, ...],
+        before: Path | None,
+        into: Path,
+        tick: Tick,
+    ) -> MendFacts:
+        """See Steps."""
+        from cluster import mending
+
+        info, index = _info(setup.film, setup.source), _index(setup.index)
+        chunks = [_chunk(chunk) for chunk in plan.chunks]
+        return mending.mend(
+            setup, plan, chunks, (info, index), _model(), analyses, linked, edits, before, into, _adding(tick)
+        )
 
     def render(
         self, setup: Setup, chunk: ChunkRecord, analysis: Path, linked: Path, into: Path, tick: Tick
@@ -297,6 +318,11 @@ def _track_facts(track: Any) -> TrackFacts:
         first=int(track.frames[0]),
         last=int(track.frames[-1]) + 1,
         frames=len(track.frames),
+    seen = (track.tracklet_of[:, 0] >= 0).nonzero()[0]
+    # Best is a large face that is replaced; where there is none, one that was seen at all.
+    value = sides + 1e6 * (track.treatment == Treatment.REPLACE) + 1e5 * (track.tracklet_of[:, 0] >= 0)
+    best = int(value.argmax())
+    x0, y0, x1, y1 = track.boxes[best]
         smallest=round(float(sides.min())),
         largest=round(float(sides.max())),
         treatments={name: count for name, count in counts.items() if count},
@@ -306,6 +332,9 @@ def _track_facts(track: Any) -> TrackFacts:
 @functools.lru_cache(maxsize=4)
 def _info(film: Path, source: Path) -> Any:
     from pipeline.facts import VideoInfo
+        seen=(int(track.frames[seen[0]]), int(track.frames[seen[-1]]) + 1) if len(seen) else (0, 0),
+        best=int(track.frames[best]),
+        best_box=(round(float(x0)), round(float(y0)), round(float(x1)), round(float(y1))),
 
     info = records.loads(VideoInfo, (film / "info.json").read_bytes())
     return dataclasses.replace(info, source=source, path=source if info.path == _HERE else film / info.path)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cluster import log, records
+from cluster.edits import Edits, mended_before
 from cluster.job import (
     AnalysisFacts,
     ChunkRecord,
@@ -24,6 +25,7 @@ from cluster.job import (
     IndexFacts,
     JobSpec,
     LinkFacts,
+    MendFacts,
     Plan,
     RenderFacts,
     SourceFacts,
@@ -32,9 +34,10 @@ from cluster.job import (
 )
 from cluster.ledger import Ledger, Unit
 from cluster.places import publish, release, source_file
+from pipeline.edits import Edit
 from pipeline.errors import PipelineError
 from storage.address import is_object, open_store
-from storage.objects import StoreError, StoreFull
+from storage.objects import NoSuchObject, StoreError, StoreFull
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,6 +57,7 @@ class Order:
     sharers: int  # workers among whom the film is divided
     lean: int = 0  # how often this unit ran out of memory: batches are halved as often
     chunk_frames: int | None = None  # how many frames a chunk should have; None: by the length of the film
+    edits: int = 0  # version of reviewers' edits that the job is done with; 0: none
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class Setup:
     index: Path  # folder that INDEX filled
     device: str  # "cpu" or "cuda"
     threads: int
-    secret: bytes = field(default=b"", repr=False)  # LINK has it, no other step
+    secret: bytes = field(default=b"", repr=False)  # LINK and MEND have it, no other step
     lean: int = 0  # batches are halved as often
     chunk_frames: int | None = None
 
@@ -102,6 +106,20 @@ class Steps(Protocol):
 
     def link(self, setup: Setup, plan: Plan, analyses: tuple[Path, ...], into: Path) -> LinkFacts:
         """Join the tracklets of all chunks, and give each person a face of nobody."""
+
+    def mend(
+        self,
+        setup: Setup,
+        plan: Plan,
+        analyses: tuple[Path, ...],
+        linked: Path,
+        edits: tuple[Edit, ...],
+        before: Path | None,
+        into: Path,
+        tick: Tick,
+    ) -> MendFacts:
+        """Apply reviewers' edits to what was linked. `before`: what an earlier version of the edits led to; faces that
+        were drawn then stay."""
 
     def render(
         self, setup: Setup, chunk: ChunkRecord, analysis: Path, linked: Path, into: Path, tick: Tick
@@ -156,7 +174,7 @@ class Worker:
     def _do(self, ledger: Ledger, order: Order, into: Path) -> Facts:
         spec, step = ledger.spec(), order.unit.step
         if step is Step.PUBLISH:
-            return publish(ledger)
+            return publish(ledger, order.edits)
         with source_file(spec.source) as source:
             if step is Step.INGEST:
                 return self._steps.ingest(spec, source, into)
@@ -175,24 +193,32 @@ class Worker:
             return self._steps.plan(setup, order.sharers)
         plan = ledger.facts(Plan)
         if order.unit.chunk is not None:
-            return self._do_chunk(ledger, setup, order.unit, plan.chunks[order.unit.chunk], into)
-        if order.unit.step is Step.LINK:
-            secret = order.secret.read_bytes() if order.secret else ledger.secret()
+            return self._do_chunk(ledger, setup, order, plan.chunks[order.unit.chunk], into)
+        if order.unit.step in (Step.LINK, Step.MEND):
+            setup = replace(setup, secret=order.secret.read_bytes() if order.secret else ledger.secret())
             analyses = tuple(ledger.folder(Unit(Step.ANALYSE, chunk.index)) for chunk in plan.chunks)
-            return self._steps.link(replace(setup, secret=secret), plan, analyses, into)
-        segments = tuple(self._segment(ledger, chunk) for chunk in plan.chunks)
+            if order.unit.step is Step.LINK:
+                return self._steps.link(setup, plan, analyses, into)
+            edits, linked = Edits(ledger).at(order.edits).edits, ledger.folder(Unit(Step.LINK))
+            before = mended_before(ledger, order.edits)
+            return self._steps.mend(setup, plan, analyses, linked, edits, before, into, self._tick)
+        segments = tuple(self._segment(ledger, unit) for unit in ledger.units_of(Step.RENDER, order.edits))
         return self._steps.stitch(setup, plan, segments, into)
 
-    def _do_chunk(self, ledger: Ledger, setup: Setup, unit: Unit, chunk: ChunkRecord, into: Path) -> Facts:
-        if unit.step is Step.ANALYSE:
+    def _do_chunk(self, ledger: Ledger, setup: Setup, order: Order, chunk: ChunkRecord, into: Path) -> Facts:
+        if order.unit.step is Step.ANALYSE:
             return self._steps.analyse(setup, chunk, into, self._tick)
-        analysis, linked = ledger.folder(Unit(Step.ANALYSE, chunk.index)), ledger.folder(Unit(Step.LINK))
-        return self._steps.render(setup, chunk, analysis, linked, into, self._tick)
+        # What edits don't change is rendered as it was linked, and kept whatever is edited later.
+        linked = ledger.unit(Step.MEND, None, order.edits) if order.unit.edition else Unit(Step.LINK)
+        analysis = ledger.folder(Unit(Step.ANALYSE, chunk.index))
+        return self._steps.render(setup, chunk, analysis, ledger.folder(linked), into, self._tick)
 
     @staticmethod
-    def _segment(ledger: Ledger, chunk: ChunkRecord) -> tuple[Path, RenderFacts]:
-        facts = ledger.facts(RenderFacts, chunk.index)
-        return ledger.folder(Unit(Step.RENDER, chunk.index)) / facts.segment, facts
+    def _segment(ledger: Ledger, unit: Unit) -> tuple[Path, RenderFacts]:
+        done = ledger.done(unit)
+        if done is None or not isinstance(done.facts, RenderFacts):
+            raise NoSuchObject(f"{unit} isn't done")
+        return ledger.folder(unit) / done.facts.segment, done.facts
 
     def _tick(self, frames: int) -> None:
         self._frames = frames

@@ -17,7 +17,7 @@ from pipeline.cover import Style, cover
 from pipeline.follow import PRESENT
 from pipeline.glasses import Optician, looks
 from pipeline.identity import Identity, NobodyModel, Seed
-from pipeline.link import Linked, Person
+from pipeline.link import Linked, Person, is_open
 from pipeline.occlude import Lookout, reference
 from pipeline.picture import Picture
 from pipeline.replace import Face, Replacer
@@ -64,7 +64,7 @@ def plans(chunk: Chunk, analysis: ChunkAnalysis, linked: Linked, found: Sequence
     what the leak gate found is covered last of all. `analysis` must have its meshes."""
     people = {p.id: p for p in linked.people}
     result = dict[int, list[Plan]]()
-    for track in (*linked.tracks, *found):
+    for track in (*linked.closed(), *found):
         inside = np.flatnonzero((track.frames >= chunk.start) & (track.frames < chunk.stop))
         if not len(inside):
             continue
@@ -110,7 +110,8 @@ class Painter:
     ) -> None:  # fmt: skip
         self.counts = RenderCounts()
         self._plans = plans(chunk, analysis, linked, found)
-        self._tracks = [t for t in (*linked.tracks, *found) if _near(t, chunk)]
+        self._tracks = [t for t in (*linked.closed(), *found) if _near(t, chunk)]
+        self._left = _left_open(linked, chunk)
         self._replacer, self._style, self._device = replacer, style, device
         seen = _samples(linked, analysis)
         references = {track: reference(samples) for track, samples in seen.items()}
@@ -139,6 +140,8 @@ class Painter:
             self._replace(group, before)
         for picture, plan in todo:
             self.counts.frames += 1
+            for treatment in self._left.get(picture.number, ()):
+                self.counts.count(treatment)
             if picture.damaged:
                 self._damaged(picture, plan)
                 continue
@@ -218,6 +221,16 @@ def _samples(linked: Linked, analysis: ChunkAnalysis) -> dict[int, list[Sample]]
     for track in linked.tracks:
         mine = np.unique(track.tracklet_of[track.tracklet_of[:, 0] == analysis.chunk, 1])
         result[track.id] = [sample for number in mine.tolist() for sample in samples.get(number, ())]
+    return result
+
+
+def _left_open(linked: Linked, chunk: Chunk) -> dict[int, list[Treatment]]:
+    """By frame: what is neither replaced nor covered, since people chose so. It is counted, and nothing else."""
+    result = dict[int, list[Treatment]]()
+    for track in linked.tracks:
+        if is_open(track):
+            for frame in track.frames[(track.frames >= chunk.start) & (track.frames < chunk.stop)].tolist():
+                result.setdefault(frame, []).append(Treatment(int(track.treatment[0])))
     return result
 
 

@@ -4,7 +4,8 @@
     ├── InputError        the source can't be used as it is
     │   ├── NotAVideo         no such file, empty, another kind of file, no video stream
     │   ├── Truncated         the file ends before its own index says so
-    │   └── Unsupported       encrypted, too large, a codec that can't be read
+    │   ├── Unsupported       encrypted, too large, a codec that can't be read
+    │   └── EditRefused       a reviewer's change that can't hold: no such person, two who are seen at once
     ├── OutputError       the result can't be written: exists, not writable, disk full
     ├── DeviceError       the device that was asked for isn't there or failed
     ├── ModelError        a model's file isn't the pinned one
@@ -42,6 +43,10 @@ class Truncated(InputError):
 
 class Unsupported(InputError):
     """Encrypted, too large, or in a codec that can't be read."""
+
+
+class EditRefused(InputError):
+    """A reviewer's change that can't hold: no such person, two people who are seen at the same time."""
 
 
 class OutputError(PipelineError):

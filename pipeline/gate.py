@@ -4,7 +4,8 @@ Two looks that share nothing with the pipeline's own detector. On every frame, e
 source by more than encoding explains. On every few frames another detector looks at the source, and whatever face it
 finds must differ as well, tracked or not; but for what it isn't certain of and the network of landmarks, which the
 pipeline has used, too, sees nothing in. What fails becomes a cover, and its chunk is rendered again; what fails then
-keeps the output from being released. What the source shows is noted while the chunk is rendered (`witness`).
+keeps the output from being released. What the source shows is noted while the chunk is rendered (`witness`). What a
+reviewer left open, and only that, may look as it did.
 """
 
 from collections.abc import Iterator, Sequence
@@ -206,10 +207,11 @@ def covers(findings: Sequence[GateFinding], linked: Linked, index: FrameIndex, c
 
 
 def _left(cover: Track, linked: Linked, chunk: Chunk) -> list[Track]:
-    """What remains of a cover in the chunk where no tracked face is in its place."""
+    """What remains of a cover in the chunk where no tracked face is in its place that is replaced or covered."""
+    closed = linked.closed()
     wanted = np.array(
         [
-            chunk.start <= frame < chunk.stop and not in_place(box, boxes_at(linked.tracks, int(frame)))
+            chunk.start <= frame < chunk.stop and not in_place(box, boxes_at(closed, int(frame)))
             for frame, box in zip(cover.frames, cover.boxes, strict=True)
         ]
     )

@@ -4,7 +4,7 @@ Holds boxes and a few samples per tracklet, never landmarks: memory grows with f
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,12 +20,12 @@ from pipeline.join import Chain, Row, join, lay_out
 from pipeline.keys import person_keys
 from pipeline.people import cluster
 from pipeline.shape import mean_shape
-from pipeline.track import Floats, Sample, Track, Treatment
+from pipeline.track import OPEN, Floats, Sample, Track, Tracklet, Treatment
 from pipeline.treat import treat
 
 Veil = Literal["nobody", "mosaic", "solid"]
 Choose = Callable[[NobodyModel, bytes, str, Sequence[Sample], Sequence[Seed], bool, bool], Seed]
-_SAMPLES = 12  # of one person, for choosing an identity
+SAMPLES = 12  # of one person, for choosing an identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,10 @@ class Linked:
 
     tracks: tuple[Track, ...]
     people: tuple[Person, ...]
+
+    def closed(self) -> tuple[Track, ...]:
+        """The tracks that are replaced or covered: all but those that people left open."""
+        return tuple(track for track in self.tracks if not is_open(track))
 
     def save(self, path: Path) -> None:
         """Writes one .npz. It holds the people's own shapes (biometric data) and the seeds' keys (secret)."""
@@ -66,6 +70,11 @@ class Linked:
             head = json.loads(str(file["head"]))
             tracks = tuple(Track(i, p, *(file[f"track.{i}.{k}"] for k in _ARRAYS)) for i, p in head["tracks"])
             return Linked(tracks, tuple(_person(i, bare, file) for i, bare in head["people"]))
+
+
+def is_open(track: Track) -> bool:
+    """Whether people chose that it stays as it is."""
+    return bool(len(track.treatment)) and bool(np.isin(track.treatment, OPEN).all())
 
 
 _ARRAYS = ("frames", "boxes", "tracklet_of", "treatment")
@@ -146,7 +155,7 @@ def _people(
     people, taken = list[Person](), list[Seed]()
     for number in range(count):
         wanted = any((treatments[i] == Treatment.REPLACE).any() for i in members[number])
-        neutral = _neutral([chains[i] for i in members[number]])
+        neutral = neutral_of(t for i in members[number] for _, t in chains[i].pieces)
         if wanted and neutral is None:
             neutral = mean_shape().numpy()  # only ever small: the meshes were posed from it
         person = Person(number, None, neutral)
@@ -165,12 +174,12 @@ def _people(
 
 def _samples(chains: Sequence[Chain]) -> list[Sample]:
     found = [s for c in chains for _, t in c.pieces for s in t.samples]
-    return sorted(found, key=lambda s: -s.quality)[:_SAMPLES]
+    return sorted(found, key=lambda s: -s.quality)[:SAMPLES]
 
 
-def _neutral(chains: Sequence[Chain]) -> Floats | None:
+def neutral_of(tracklets: Iterable[Tracklet]) -> Floats | None:
     """The mean of the tracklets' shapes, by how much of the face each saw."""
-    found = [(t.neutral, float(t.presence.sum())) for c in chains for _, t in c.pieces if t.neutral is not None]
+    found = [(t.neutral, float(t.presence.sum())) for t in tracklets if t.neutral is not None]
     if not found:
         return None
     weights = np.array([w for _, w in found]) + 1e-3

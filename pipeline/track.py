@@ -41,6 +41,12 @@ class Treatment(IntEnum):
     COVER_ALL = 6  # the user chose a cover for every face
     COVER_GATE = 7  # the leak gate found it
     COVER_NO_IDENTITY = 8  # no face of nobody was far enough, or drawing it failed
+    COVER_CHOSEN = 9  # a reviewer chose a cover, or drew the box of a face that was missed
+    KEPT = 10  # a reviewer let it stay visible
+    NO_FACE = 11  # a reviewer said that it is none: it is left alone
+
+
+OPEN = (Treatment.KEPT, Treatment.NO_FACE)  # what stays as it is; people chose so, and nothing else may
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,9 @@ from pipeline.detections import Detections
 from pipeline.errors import VerifyError
 from pipeline.facts import FrameIndex
 from pipeline.follow import Mesher
-from pipeline.link import Linked
+from pipeline.link import Linked, is_open
 from pipeline.picture import Picture, PixelLayout
-from pipeline.track import Floats, Track
+from pipeline.track import Floats, Track, Treatment, overlap
 
 STRIDE = 16  # frames from one look of the detector to the next
 HOLD = 17  # frames that what it finds is covered before and after
@@ -158,7 +158,7 @@ class Witness:
         size = min(_LARGEST, max(layout.width, layout.height) // _SHRINK)
         self._how = Looks(full=size, scan=size, every=1)
         self._looks = looks(index, chunk, within or (0, len(index)))
-        self._linked, self._tracks = linked, list[Track]()
+        self._linked, self._tracks, self._open, self._kept = linked, list[Track](), list[Track](), list[Track]()
         self._grid = grid(layout)
         self._kind = np.uint8 if layout.depth == 8 else np.int16
         self._seen = dict[int, Detections]()  # by the frame looked at; the source stays what it is
@@ -178,8 +178,10 @@ class Witness:
         """Before a rendering, in which the tracks `found` are covered, too."""
         chunk = self._chunk
         start, stop = min([chunk.start, *self._looks]), max([chunk.stop, *(frame + 1 for frame in self._looks)])
-        every = (*self._linked.tracks, *found)
-        self._tracks = [t for t in every if t.frames[0] < stop and t.frames[-1] >= start]
+        near = [t for t in (*self._linked.tracks, *found) if t.frames[0] < stop and t.frames[-1] >= start]
+        self._tracks = [t for t in near if not is_open(t)]
+        self._open = [t for t in near if is_open(t)]
+        self._kept = [t for t in self._open if (t.treatment == Treatment.KEPT).any()]
         self._index.clear()
         self._file.seek(0)
         self._file.truncate()
@@ -239,7 +241,7 @@ class Witness:
             if self._chunk.start <= frame < self._chunk.stop:
                 continue
             mine = boxes_at(self._tracks, frame)
-            for box, score in faces(self._seen[frame], mine):
+            for box, score in self._faces(frame, mine):
                 if min(box[2:] - box[:2]) >= _SMALLEST and not in_place(box, mine):
                     sights.append(Sight(frame, box, score))
         return sights
@@ -249,11 +251,38 @@ class Witness:
         mine = boxes_at(self._tracks, frame)
         boxes = [(box, 1.0, True) for box in mine]
         if frame in self._seen:
-            boxes += [(box, score, False) for box, score in faces(self._seen[frame], mine)]
+            boxes += [(box, score, False) for box, score in self._faces(frame, mine)]
         for box, score, tracked in boxes:
             patch = Patch.of(box, self._layout.width, self._layout.height)
             if patch is not None and min(box[2:] - box[:2]) >= _SMALLEST:
                 yield Place(box, score, tracked, patch)
+
+    def _faces(self, frame: int, closed: Sequence[Floats]) -> list[tuple[Floats, float]]:
+        """What the detector saw there, but for what people left open."""
+        # Parts of a face that stays are its own; what is said to be no face may still have a face in it.
+        found = faces(self._seen[frame], [*closed, *boxes_at(self._kept, frame)])
+        return without_open(found, boxes_at(self._open, frame), closed)
+
+
+def without_open(
+    found: Sequence[tuple[Floats, float]], left_open: Sequence[Floats], closed: Sequence[Floats]
+) -> list[tuple[Floats, float]]:
+    """Boxes and scores without those that are what people left open: of each place one at most, the one that fits it
+    best, and none that could as well be a face that is to be hidden."""
+    free = [k for k, (box, _) in enumerate(found) if not in_place(box, closed)]
+    pairs = sorted(
+        ((_alike(found[k][0], place), k, n) for k in free for n, place in enumerate(left_open)), key=lambda p: -p[0]
+    )
+    gone, used = set[int](), set[int]()
+    for _, k, n in pairs:
+        if k not in gone and n not in used and in_place(found[k][0], [left_open[n]]):
+            gone.add(k)
+            used.add(n)
+    return [each for k, each in enumerate(found) if k not in gone]
+
+
+def _alike(box: Floats, other: Floats) -> float:
+    return float(overlap(box[None], other[None])[0, 0])
 
 
 def boxes_at(tracks: Sequence[Track], frame: int) -> list[Floats]:

@@ -10,6 +10,8 @@ jobs/{job}/chunks/{i}/{step}/DONE.json          create-once = the commit
 jobs/{job}/chunks/{i}/{step}/fail/{id}.json     append-only
 jobs/{job}/chunks/{i}/{step}/log/{id}.jsonl     append-only: what a try said
 jobs/{job}/film/{step}/…                        the same for steps that see the whole film
+jobs/{job}/…/{step}.{edition}/…                 the same for what was made anew after reviewers' edits
+jobs/{job}/edits/{try}/{version}.json           create-once: reviewers' edits of what this try at linking found
 jobs/{job}/results/{round}.json                 create-once: how a round of the job ended
 uploads/{id}/{name}                             films that were brought here; deleted when their job is over
 outputs/{job}/{name}                            finished films whose target is the store itself
@@ -77,6 +79,22 @@ def event(job_id: str, event_id: str) -> str:
 def result(job_id: str, round_number: int) -> str:
     """How one round of the job ended; a retried job has several."""
     return f"jobs/{job_id}/results/{round_number:03d}.json"
+
+
+def edits(job_id: str, linked: str) -> str:
+    """The folder of reviewers' edits of what the try `linked` at linking found. Another try may count people in another
+    way."""
+    return f"jobs/{job_id}/edits/{linked}"
+
+
+def all_edits(job_id: str) -> str:
+    """The folder of all edits of the job."""
+    return f"jobs/{job_id}/edits"
+
+
+def edit_list(job_id: str, linked: str, version: int) -> str:
+    """All edits that held in this version of the list."""
+    return f"{edits(job_id, linked)}/{version:06d}.json"
 
 
 def output(job_id: str, name: str) -> str:
@@ -185,42 +203,48 @@ def work(job_id: str) -> tuple[str, str]:
     return f"jobs/{job_id}/chunks", f"jobs/{job_id}/film"
 
 
-def unit(job_id: str, step: str, chunk: int | None) -> str:
-    """The folder of one step of one chunk, or of a step that sees the whole film (`chunk` None)."""
-    where = "film" if chunk is None else f"chunks/{chunk:06d}"
-    return f"jobs/{job_id}/{where}/{step}"
+def chunk_folder(job_id: str, chunk: int) -> str:
+    """The folder of all steps of one chunk."""
+    return f"jobs/{job_id}/chunks/{chunk:06d}"
 
 
-def tries(job_id: str, step: str, chunk: int | None) -> str:
+def unit(job_id: str, step: str, chunk: int | None, edition: str = "") -> str:
+    """The folder of one step of one chunk, or of a step that sees the whole film (`chunk` None). `edition`: what it is
+    after reviewers' edits; "" before any."""
+    where = f"jobs/{job_id}/film" if chunk is None else chunk_folder(job_id, chunk)
+    return f"{where}/{step}.{edition}" if edition else f"{where}/{step}"
+
+
+def tries(job_id: str, step: str, chunk: int | None, edition: str = "") -> str:
     """What all tries at a unit wrote."""
-    return f"{unit(job_id, step, chunk)}/try"
+    return f"{unit(job_id, step, chunk, edition)}/try"
 
 
-def attempt(job_id: str, step: str, chunk: int | None, attempt_id: str) -> str:
+def attempt(job_id: str, step: str, chunk: int | None, attempt_id: str, edition: str = "") -> str:
     """What one try at a unit wrote."""
-    return f"{tries(job_id, step, chunk)}/{attempt_id}"
+    return f"{tries(job_id, step, chunk, edition)}/{attempt_id}"
 
 
-def done(job_id: str, step: str, chunk: int | None) -> str:
+def done(job_id: str, step: str, chunk: int | None, edition: str = "") -> str:
     """The record that commits a unit: which try counts."""
-    return f"{unit(job_id, step, chunk)}/DONE.json"
+    return f"{unit(job_id, step, chunk, edition)}/DONE.json"
 
 
-def failures(job_id: str, step: str, chunk: int | None) -> str:
+def failures(job_id: str, step: str, chunk: int | None, edition: str = "") -> str:
     """The folder of a unit's failure records."""
-    return f"{unit(job_id, step, chunk)}/fail"
+    return f"{unit(job_id, step, chunk, edition)}/fail"
 
 
-def failure(job_id: str, step: str, chunk: int | None, attempt_id: str) -> str:
+def failure(job_id: str, step: str, chunk: int | None, attempt_id: str, edition: str = "") -> str:
     """Why one try failed."""
-    return f"{failures(job_id, step, chunk)}/{attempt_id}.json"
+    return f"{failures(job_id, step, chunk, edition)}/{attempt_id}.json"
 
 
-def logs(job_id: str, step: str, chunk: int | None) -> str:
+def logs(job_id: str, step: str, chunk: int | None, edition: str = "") -> str:
     """The folder of what tries at a unit said."""
-    return f"{unit(job_id, step, chunk)}/log"
+    return f"{unit(job_id, step, chunk, edition)}/log"
 
 
-def log(job_id: str, step: str, chunk: int | None, attempt_id: str) -> str:
+def log(job_id: str, step: str, chunk: int | None, attempt_id: str, edition: str = "") -> str:
     """What one try said."""
-    return f"{logs(job_id, step, chunk)}/{attempt_id}.jsonl"
+    return f"{logs(job_id, step, chunk, edition)}/{attempt_id}.jsonl"

@@ -1,8 +1,7 @@
-"""/v1/jobs/…: what is known of a job's inside: history, units, logs, people, findings."""
+"""/v1/jobs/…: what is known of a job's inside: history, units, logs, findings."""
 
 import contextlib
 import json
-from collections import Counter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -10,9 +9,9 @@ from fastapi import APIRouter, Query
 from cluster import records
 from cluster.api.context import Context, Ctx, Reviewer, Viewer, seen
 from cluster.api.jobs import JobId
-from cluster.api.models import EntryOut, FindingOut, Findings, LogOut, PersonOut, TrackOut, UnitOut
+from cluster.api.models import EntryOut, FindingOut, Findings, LogOut, UnitOut
 from cluster.api.problems import Problem, responses
-from cluster.job import PER_CHUNK, LinkFacts, Plan, RenderFacts, Step, TrackFacts
+from cluster.job import PER_CHUNK, Plan, RenderFacts, Step
 from cluster.ledger import Ledger, Unit
 from cluster.places import read_report
 from cluster.users import User
@@ -65,6 +64,7 @@ def units(job: JobId, ctx: Ctx, user: Viewer, offset: After = 0, limit: Most = 2
             UnitOut(
                 step=unit.step.value,
                 chunk=unit.chunk,
+                edited=bool(unit.edition),
                 frames=None if unit.chunk is None else chunks.get(unit.chunk),
                 done=done is not None,
                 worker=done.worker if done else "",
@@ -103,45 +103,10 @@ def _lines(text: bytes) -> list[dict[str, Any]]:
     return found
 
 
-@router.get("/{job}/people", response_model=list[PersonOut], responses=responses(409))
-def people(job: JobId, ctx: Ctx, user: Reviewer) -> list[PersonOut]:
-    """Who was found in the film: numbers and what became of their faces; no pictures, no measures."""
-    linked = _facts(ctx, user, job)
-    tracks: dict[int, list[TrackFacts]] = {}
-    for track in linked.tracks:
-        tracks.setdefault(track.person, []).append(track)
-    return [_person(number, linked.identities.get(str(number)), tracks.get(number, [])) for number in sorted(tracks)]
-
-
-def _facts(ctx: Context, user: User, job: str) -> LinkFacts:
-    try:
-        return _ledger(ctx, user, job).facts(LinkFacts)
-    except NoSuchObject as error:
-        raise Problem(409, "nobody has looked yet who is in the film") from error
-
-
-def _person(number: int, identity: str | None, tracks: list[TrackFacts]) -> PersonOut:
-    treated: Counter[str] = Counter()
-    for track in tracks:
-        treated.update(track.treatments)
-    replaced = treated.pop("replace", 0)
-    return PersonOut(
-        person=number,
-        identity=identity,
-        frames=sum(track.frames for track in tracks),
-        smallest=min(track.smallest for track in tracks),
-        largest=max(track.largest for track in tracks),
-        replaced=replaced,
-        covered=treated.total(),
-        why_covered=dict(sorted(treated.items())),
-        tracks=[TrackOut(**{k: v for k, v in records.plain(t).items() if k != "person"}) for t in tracks],
-    )
-
-
 @router.get("/{job}/findings", response_model=Findings, responses=responses(409))
 def findings(job: JobId, ctx: Ctx, user: Reviewer, offset: After = 0, limit: Most = 500) -> Findings:
     """Chunks of a part of the film in which the leak gate or the renderer found something."""
-    ledger = _ledger(ctx, user, job)
+    ledger, edits = _ledger(ctx, user, job), seen(ctx, user, job).control.edits
     try:
         chunks = ledger.facts(Plan).chunks
     except NoSuchObject as error:
@@ -149,7 +114,7 @@ def findings(job: JobId, ctx: Ctx, user: Reviewer, offset: After = 0, limit: Mos
     found, looked = [], 0
     for chunk in chunks[offset : offset + limit]:
         try:
-            facts = ledger.facts(RenderFacts, chunk.index)
+            facts = ledger.facts(RenderFacts, chunk.index, edits)
         except NoSuchObject:
             continue
         looked += 1

@@ -112,6 +112,7 @@ def _wish(ctx: Context, user: User, asked: NewJob) -> Wish:
         limit=asked.limit,
         deadline=asked.deadline,
         after=tuple(seen(ctx, user, other).job for other in asked.after),
+        review=asked.review,
         name=asked.name,
     )
 

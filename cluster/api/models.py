@@ -55,6 +55,7 @@ class NewJob(In):
     after: list[Annotated[str, StringConstraints(pattern=JOB)]] = Field(
         default=[], max_length=100, description="Jobs that must be done first."
     )
+    review: bool = Field(False, description="Whether a reviewer has to approve the film before it is published.")
 
 
 class JobChange(In):
@@ -92,6 +93,9 @@ class JobOut(BaseModel):
     deadline: float | None
     round: int = Field(description="Retries begin a new one.")
     after: list[str]
+    review: bool = Field(description="A reviewer has to approve the film before it is published.")
+    approved: bool
+    edits: int = Field(description="Version of the reviewers' edits that it is rendered with; 0: none.")
     progress: ProgressOut | None
 
 
@@ -143,6 +147,7 @@ class UnitOut(BaseModel):
 
     step: str
     chunk: int | None
+    edited: bool = Field(description="Made again, since a reviewer's edit changed it.")
     frames: int | None = Field(description="Of the chunk.")
     done: bool
     worker: str
@@ -156,32 +161,6 @@ class LogOut(BaseModel):
     chunk: int | None
     attempt: str
     lines: list[dict[str, Any]]
-
-
-class TrackOut(BaseModel):
-    """One face over a stretch of frames."""
-
-    id: int
-    first: int = Field(description="Frame number of the film; half-open with `last`.")
-    last: int
-    frames: int
-    smallest: int = Field(description="Longer side of its box in pixels.")
-    largest: int
-    treatments: dict[str, int]
-
-
-class PersonOut(BaseModel):
-    """Somebody in the film: a number, and the public id of the face that they got."""
-
-    person: int
-    identity: str | None
-    frames: int
-    smallest: int
-    largest: int
-    replaced: int
-    covered: int
-    why_covered: dict[str, int]
-    tracks: list[TrackOut]
 
 
 class FindingOut(BaseModel):
@@ -342,6 +321,9 @@ def job_facts(row: Row, now: Progress | None) -> dict[str, Any]:
         "deadline": control.deadline,
         "round": control.round,
         "after": list(card.after),
+        "review": control.review,
+        "approved": control.approved,
+        "edits": control.edits,
         "progress": progress_out(now),
     }
 

@@ -31,6 +31,7 @@ TITLES = {
     416: "Range not satisfiable",
     422: "Refused",
     423: "Locked",
+    428: "Precondition required",
     429: "Too many requests",
     500: "Internal error",
     501: "Not supported",
@@ -56,16 +57,31 @@ SCHEMA: dict[str, Any] = {
                 "required": ["where", "what"],
             },
         },
+        "version": {"type": "integer", "description": "Of the list of edits, as it is now."},
+        "changes": {
+            "type": "array",
+            "description": "What others have changed since the version that the request had seen.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "version": {"type": "integer"},
+                    "who": {"type": "string"},
+                    "at": {"type": "number"},
+                    "what": {"type": "string"},
+                },
+                "required": ["version", "who", "at", "what"],
+            },
+        },
     },
 }
 
 
 class Problem(Exception):
-    """An answer other than success. `detail` is one line for a person."""
+    """An answer other than success. `detail` is one line for a person; `more`: other members of the record."""
 
-    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None, **more: Any) -> None:
         super().__init__(detail)
-        self.status, self.detail, self.headers = status, detail, headers or {}
+        self.status, self.detail, self.headers, self.more = status, detail, headers or {}, more
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -102,7 +118,7 @@ async def _known(_: Request, error: Exception) -> Response:
 
 async def _problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return answer(error.status, error.detail, error.headers)
+    return answer(error.status, error.detail, error.headers, **error.more)
 
 
 async def _http(request: Request, error: Exception) -> Response:

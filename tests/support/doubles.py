@@ -14,6 +14,7 @@ from cluster.job import (
     IndexFacts,
     JobSpec,
     LinkFacts,
+    MendFacts,
     Plan,
     RenderFacts,
     SourceFacts,
@@ -27,6 +28,7 @@ from cluster.ledger import Ledger, Unit
 from cluster.roles import Job
 from cluster.schedule import Seat
 from cluster.workers import Order, Outcome, Setup, Tick, Worker
+from pipeline.edits import Edit
 from storage.folder import FolderStore
 
 FRAMES = 10  # of each chunk
@@ -38,6 +40,7 @@ class DrySteps:
     def __init__(self, chunks: int = 3, trouble: Callable[[Unit, int], None] | None = None) -> None:
         self.chunks, self._trouble = chunks, trouble
         self.calls: Counter[Unit] = Counter()
+        self.before: Path | None = None  # what the last mending was given
 
     def _begin(self, step: Step, chunk: int | None = None) -> None:
         unit = Unit(step, chunk)
@@ -77,11 +80,37 @@ class DrySteps:
         track = TrackFacts(0, 0, 0, plan.last, plan.last, 40, 60, {"replace": plan.last - 2, "cover_small": 2})
         return LinkFacts(1, {"0": "0123456789abcdef"}, (track,))
 
+    def mend(
+        self,
+        setup: Setup,
+        plan: Plan,
+        analyses: tuple[Path, ...],
+        linked: Path,
+        edits: tuple[Edit, ...],
+        before: Path | None,
+        into: Path,
+        tick: Tick,
+    ) -> MendFacts:
+        """A box changes the chunk that it is in, everything else all chunks."""
+        self._begin(Step.MEND)
+        assert setup.secret
+        self.before = before
+        (into / "edits").write_text(" ".join(edit.id for edit in edits))
+        track = TrackFacts(0, 0, 0, plan.last, plan.last, 40, 60, {"replace": plan.last - 2, "kept": 2})
+        renders = {}
+        for chunk in plan.chunks:
+            here = [e.id for e in edits if e.frame is None or chunk.start <= e.frame < chunk.stop]
+            if here:
+                renders[str(chunk.index)] = hashlib.sha256("".join(here).encode()).hexdigest()[:8]
+        film = hashlib.sha256(repr(renders).encode()).hexdigest()[:8] if renders else ""
+        return MendFacts(LinkFacts(1, {"0": "0123456789abcdef"}, (track,)), renders, film, {})
+
     def render(
         self, setup: Setup, chunk: ChunkRecord, analysis: Path, linked: Path, into: Path, tick: Tick
     ) -> RenderFacts:
         self._begin(Step.RENDER, chunk.index)
-        (into / "segment.nut").write_text(f"segment {chunk.index}\n")
+        edits = (linked / "edits").read_text() if (linked / "edits").exists() else ""
+        (into / "segment.nut").write_text(f"segment {chunk.index} {edits}".rstrip() + "\n")
         tick(chunk.frames)
         return RenderFacts(
             segment="segment.nut",

@@ -15,6 +15,7 @@ from cluster.account import Account
 from cluster.book import Book, Card, Control
 from cluster.commits import Commits
 from cluster.controller import Controller
+from cluster.edits import Edits
 from cluster.farm import Farm
 from cluster.health import Health
 from cluster.job import (
@@ -26,6 +27,7 @@ from cluster.job import (
     IndexFacts,
     JobSpec,
     LinkFacts,
+    MendFacts,
     Plan,
     Publish,
     PublishFacts,
@@ -121,6 +123,9 @@ def facts_of(unit: Unit, chunks: int = CHUNKS) -> Facts:
         Step.PLAN: Plan(0, 10 * chunks, tuple(ChunkRecord(i, 10 * i, 10 * i + 10, 0, 0, "") for i in range(chunks))),
         Step.ANALYSE: AnalysisFacts(1, 0, {}),
         Step.LINK: LinkFacts(1, {"0": "seed"}, ()),
+        Step.MEND: MendFacts(
+            LinkFacts(1, {"0": "seed"}, ()), {"0": unit.edition} if unit.edition else {}, unit.edition, {}
+        ),
         Step.RENDER: RenderFacts("s", 10, 0, 9, "", 1, 0, "", {}, {}, 0, {}),
         Step.STITCH: StitchFacts("f", "", 1, 20, 20, True, True, Fraction(0), (), ()),
         Step.PUBLISH: PublishFacts("outputs/film", "outputs/report", 1),
@@ -175,16 +180,24 @@ class SimWorkers:
         if order.unit.step is Step.LINK:
             ledger.secret()
             needs = tuple(Unit(Step.ANALYSE, c.index) for c in ledger.chunks())
+        if order.unit.step is Step.MEND:
+            ledger.secret()
+            Edits(ledger).at(order.edits)
+            needs = (Unit(Step.LINK), *(Unit(Step.ANALYSE, c.index) for c in ledger.chunks()))
         if order.unit.step is Step.RENDER:
-            needs = (Unit(Step.LINK), Unit(Step.ANALYSE, order.unit.chunk))
+            linked = ledger.unit(Step.MEND, None, order.edits) if order.unit.edition else Unit(Step.LINK)
+            needs = (linked, Unit(Step.ANALYSE, order.unit.chunk))
         if order.unit.step is Step.STITCH:
-            needs = tuple(Unit(Step.RENDER, c.index) for c in ledger.chunks())
+            needs = ledger.units_of(Step.RENDER, order.edits)
+        if order.unit.step is Step.PUBLISH:
+            needs = (ledger.unit(Step.STITCH, None, order.edits),)
         for unit in needs:
             done = ledger.done(unit)
             if done is None:
                 raise NoSuchObject(f"{unit} isn't done")
-            self.store.read(f"{layout.attempt(order.job, unit.step, unit.chunk, done.attempt)}/face")
-        place = layout.attempt(order.job, order.unit.step, order.unit.chunk, order.attempt)
+            self.store.read(f"{layout.attempt(order.job, unit.step, unit.chunk, done.attempt, unit.edition)}/face")
+        unit = order.unit
+        place = layout.attempt(order.job, unit.step, unit.chunk, order.attempt, unit.edition)
         self.store.create(f"{place}/face", b"face")
 
     def frames(self) -> dict[str, int]:

@@ -17,7 +17,7 @@ from cluster.workers import Order
 from storage import layout
 from storage.objects import StoreError, Transient
 
-UNITS = frozenset(Unit(step) for step in Step if step not in (Step.ANALYSE, Step.RENDER)) | frozenset(
+UNITS = frozenset(Unit(step) for step in Step if step not in (Step.ANALYSE, Step.MEND, Step.RENDER)) | frozenset(
     Unit(step, chunk) for step in (Step.ANALYSE, Step.RENDER) for chunk in range(2)
 )
 

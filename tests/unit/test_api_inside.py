@@ -83,10 +83,10 @@ def test_people_and_findings_are_for_reviewers(api: Api, job: str, path: str) ->
 def test_units(api: Api, job: str) -> None:
     kim = api.client("kim")
     found = kim.get(f"/v1/jobs/{job}/units").json()
-    assert len(found) == len(Step) - 2 + 2 * 3
+    assert len(found) == len(Step) - 3 + 2 * 3
     by_name = {(unit["step"], unit["chunk"]): unit for unit in found}
     assert by_name["render", 0] == {
-        "step": "render", "chunk": 0, "frames": 10, "done": True, "worker": "worker-1", "seconds": 1.5
+        "step": "render", "chunk": 0, "edited": False, "frames": 10, "done": True, "worker": "worker-1", "seconds": 1.5
     }  # fmt: skip
     assert by_name["render", 2]["done"] is False
     assert kim.get(f"/v1/jobs/{job}/units", params={"offset": 2, "limit": 3}).json() == found[2:5]

@@ -13,6 +13,7 @@ import typer.main
 
 from cluster import config, job, workers
 from cluster.commands import app
+from pipeline import edits
 
 _STORE = {"store": "the farm's store"}
 _JOB = {**_STORE, "job": "an id"}
@@ -126,7 +127,10 @@ RECORDS: dict[type, set[str]] = {
     job.Publish: {"name", "overwrite"},
     job.Encoding: {"codec", "crf", "crf_offset", "preset"},
     job.Moment: {"seconds", "frame"},
-    workers.Order: {"store", "job", "unit", "attempt", "secret", "sharers", "lean", "chunk_frames"},
+    workers.Order: {"store", "job", "unit", "attempt", "secret", "sharers", "lean", "chunk_frames", "edits"},
+    edits.Edit: {
+        *("id", "kind", "who", "at", "person", "into", "tracks", "track", "frame", "box", "reason", "made"),
+    },
     workers.Setup: {"spec", "source", "film", "index", "device", "threads", "secret", "lean", "chunk_frames"},
 }
 

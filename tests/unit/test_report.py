@@ -13,7 +13,7 @@ from cluster import report
 from cluster.farm import Farm
 from cluster.job import Step
 from cluster.roles import Job
-from pipeline.track import Treatment
+from pipeline.track import OPEN, Treatment
 
 SCHEMA = json.loads((Path(__file__).parent.parent.parent / "docs/report.schema.json").read_text(encoding="utf-8"))
 MODELS = [{"name": "centerface", "sha256": "3" * 64, "licence": "MIT"}]
@@ -37,16 +37,26 @@ def test_it_fits_its_schema(found: dict[str, Any]) -> None:
 
 def test_the_schema_describes_every_field(found: dict[str, Any]) -> None:
     assert set(SCHEMA["properties"]) == set(found) == set(SCHEMA["required"])
-    assert set(SCHEMA["properties"]["steps"]["required"]) == {str(step) for step in Step if step is not Step.PUBLISH}
+    assert set(SCHEMA["properties"]["steps"]["required"]) == {
+        str(step) for step in Step if step not in (Step.MEND, Step.PUBLISH)
+    }
 
 
 def test_the_schema_knows_every_reason_to_cover() -> None:
     reasons = set(SCHEMA["$defs"]["reasons"]["propertyNames"]["enum"])
-    assert reasons == {treatment.name.lower() for treatment in Treatment} - {"replace"}
+    assert reasons == {treatment.name.lower() for treatment in Treatment} - {"replace", *report.VISIBLE}
+    assert set(report.VISIBLE) == {treatment.name.lower() for treatment in OPEN}
 
 
 def test_it_counts(found: dict[str, Any]) -> None:
-    assert found["faces"] == {"replaced": 27, "covered": 3, "why_covered": {"cover_small": 3}, "failures": {}}
+    assert found["faces"] == {
+        "replaced": 27,
+        "covered": 3,
+        "kept_visible": 0,
+        "no_face": 0,
+        "why_covered": {"cover_small": 3},
+        "failures": {},
+    }
     (track,) = found["tracks"]
     assert (track["frames"], track["replaced"], track["covered"]) == (30, 28, 2)
     assert found["steps"]["render"]["stages"] == {"encode": 3.0}

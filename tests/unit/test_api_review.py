@@ -1,0 +1,264 @@
+"""Reviewers' edits over HTTP, over a store in memory; what the farm does with them is in test_review."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apiclient import Api
+from apifarm import submit
+
+from cluster.job import ChunkRecord, IndexFacts, LinkFacts, Plan, SourceFacts, Step, TrackFacts
+from cluster.ledger import Ledger, Unit
+from cluster.states import JobState, Move
+from cluster.users import Role
+
+TRACKS = (
+    TrackFacts(0, 0, 0, 20, 20, 40, 60, {"replace": 18, "cover_small": 2}, (2, 18), 7, (1, 2, 3, 4)),
+    TrackFacts(1, 1, 15, 25, 10, 12, 14, {"cover_small": 10}, (16, 24), 20, (1, 2, 3, 4)),
+    TrackFacts(2, 0, 25, 30, 5, 30, 90, {"replace": 5}, (25, 30), 28, (1, 2, 3, 4)),
+    TrackFacts(3, 2, 24, 30, 6, 30, 90, {"replace": 6}, (26, 30), 28, (1, 2, 3, 4)),
+)
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Api:
+    return Api(tmp_path)
+
+
+@pytest.fixture
+def job(api: Api) -> str:
+    """Kim's, rendered and held for review."""
+    found = submit(api.book, "talk.mp4", "kim", review=True, team="news")
+    ledger = Ledger(api.store, found)
+    chunks = tuple(ChunkRecord(i, i * 10, i * 10 + 10, i * 10, i * 10 + 10, "") for i in range(3))
+    ledger.commit(
+        Unit(Step.INGEST), "I", SourceFacts("0" * 64, "mov", "h264", "yuv420p", 64, 48, 90, Fraction(25), ()), 1
+    )
+    ledger.commit(Unit(Step.INDEX), "X", IndexFacts(30, Fraction(30, 25), 1, 0), 1)
+    ledger.commit(Unit(Step.PLAN), "A", Plan(0, 30, chunks), 0.1)
+    ledger.commit(Unit(Step.LINK), "B" * 26, LinkFacts(3, {"0": "0123456789abcdef"}, TRACKS), 0.2)
+    api.book.change(found, "controller", Move.START)
+    api.book.change(found, "controller", Move.HOLD)
+    return found
+
+
+class Reviewer:
+    """Somebody who edits by what they saw last."""
+
+    def __init__(self, api: Api, job: str, name: str = "kim", role: Role = Role.REVIEWER, team: str = "news") -> None:
+        self.client, self.job = api.client(name, role, team), job
+        self.tag = ""
+
+    def look(self) -> dict[str, Any]:
+        answer = self.client.get(f"/v1/jobs/{self.job}/edits")
+        assert answer.status_code == 200, answer.text
+        self.tag = answer.headers["ETag"]
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def edit(self, kind: str, status: int = 201, **fields: Any) -> dict[str, Any]:
+        answer = self.client.post(
+            f"/v1/jobs/{self.job}/edits", json={"kind": kind, **fields}, headers={"If-Match": self.tag}
+        )
+        assert answer.status_code == status, answer.text
+        if status == 201:
+            self.tag = answer.headers["ETag"]
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def undo(self, edit: str, status: int = 200) -> dict[str, Any]:
+        answer = self.client.delete(f"/v1/jobs/{self.job}/edits/{edit}", headers={"If-Match": self.tag})
+        assert answer.status_code == status, answer.text
+        if status == 200:
+            self.tag = answer.headers["ETag"]
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def people(self) -> dict[int, dict[str, Any]]:
+        return {each["person"]: each for each in self.client.get(f"/v1/jobs/{self.job}/people").json()}
+
+    def post(self, what: str, status: int = 202) -> dict[str, Any]:
+        answer = self.client.post(f"/v1/jobs/{self.job}/{what}")
+        assert answer.status_code == status, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+@pytest.fixture
+def kim(api: Api, job: str) -> Reviewer:
+    found = Reviewer(api, job)
+    assert found.look() == {"version": 0, "rendered": 0, "pending": False, "editable": True, "edits": []}
+    return found
+
+
+def test_an_edit_is_listed_with_who_and_when_and_shows_on_the_person(kim: Reviewer) -> None:
+    found = kim.edit("keep", person=0, reason="gave consent in writing")
+    (edit,) = found["edits"]
+    assert (found["version"], found["pending"], edit["who"], edit["rendered"]) == (1, True, "kim", False)
+    assert edit["reason"] == "gave consent in writing"
+    people = kim.people()
+    assert (people[0]["mark"], people[0]["pending"], people[0]["edits"]) == ("keep", True, [edit["id"]])
+    assert not people[1]["pending"]
+    assert kim.look()["edits"] == [edit]
+
+
+def test_merge_split_and_box_change_who_is_who(kim: Reviewer) -> None:
+    kim.edit("merge", person=1, into=2)
+    made = kim.edit("split", person=0, tracks=[2])["edits"][-1]["made"]
+    box = kim.edit("box", frame=12, box=[5, 5, 20, 25])["edits"][-1]["made"]
+    people = kim.people()
+    assert {number: [t["id"] for t in each["tracks"]] for number, each in people.items()} == {
+        0: [0],
+        2: [1, 3],
+        made: [2],
+        box: [box],
+    }
+    assert people[box]["drawn"]
+    assert people[box]["tracks"][0]["first"] == 12
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"kind": "cover", "person": 9}, "there is no person 9"),
+        ({"kind": "keep", "track": 9, "reason": "x"}, "there is no track 9"),
+        ({"kind": "merge", "person": 0, "into": 1}, "0.64 s to 0.72 s (frames 16 to 17)"),
+        ({"kind": "merge", "person": 0, "into": 0}, "can't become themselves"),
+        ({"kind": "split", "person": 0, "tracks": [1]}, "not all of the tracks 1 are of person 0"),
+        ({"kind": "split", "person": 0, "tracks": [0, 2]}, "these are all tracks"),
+        ({"kind": "box", "frame": 30, "box": [1, 1, 9, 9]}, "the output has the frames 0 to 29"),
+        ({"kind": "box", "frame": 3, "box": [50, 1, 60, 9]}, "which is 48 x 64 px"),
+    ],
+)
+def test_what_cant_hold_is_refused_at_once(kim: Reviewer, fields: dict[str, Any], what: str) -> None:
+    kind = fields.pop("kind")
+    assert what in kim.edit(kind, 422, **fields)["detail"]
+    assert kim.look()["version"] == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kind": "keep", "person": 0, "reason": "  "},
+        {"kind": "keep", "person": 0, "track": 0, "reason": "x"},
+        {"kind": "cover"},
+        {"kind": "cover", "person": 0, "box": [0, 0, 9, 9]},
+        {"kind": "box", "frame": 3, "box": [9, 9, 1, 1]},
+        {"kind": "box", "frame": 3, "box": [1, 1, 9]},
+        {"kind": "face", "person": 0, "photo": "x"},
+        {"kind": "swap", "person": 0},
+    ],
+)
+def test_what_isnt_as_the_document_says_is_refused(kim: Reviewer, fields: dict[str, Any]) -> None:
+    kind = fields.pop("kind")
+    assert kim.edit(kind, 422, **fields)["errors"]
+
+
+def test_guessed_ends_of_tracks_dont_keep_people_apart(kim: Reviewer) -> None:
+    kim.edit("merge", person=1, into=2)  # tracks 1 and 3 overlap on frame 24 by guess alone
+
+
+def test_the_second_of_two_reviewers_sees_what_the_first_did_and_nothing_is_lost(api: Api, kim: Reviewer) -> None:
+    lee = Reviewer(api, kim.job, "lee")
+    lee.look()
+    kim.edit("cover", person=0)
+    kim.edit("no_face", track=1)
+    refused = lee.edit("face", 412, person=0)
+    assert [change["what"] for change in refused["changes"]] == ["had person 0 covered", "said that track 1 is no face"]
+    assert {change["who"] for change in refused["changes"]} == {"kim"}
+    assert refused["version"] == 2
+    assert len(lee.look()["edits"]) == 2
+    assert [edit["kind"] for edit in lee.edit("face", person=0)["edits"]] == ["cover", "no_face", "face"]
+
+
+def test_an_edit_without_the_version_that_was_seen_is_refused(kim: Reviewer) -> None:
+    answer = kim.client.post(f"/v1/jobs/{kim.job}/edits", json={"kind": "cover", "person": 0})
+    assert answer.status_code == 428
+
+
+def test_undo_takes_back_one_edit_unless_another_rests_on_it(kim: Reviewer) -> None:
+    split = kim.edit("split", person=0, tracks=[2])["edits"][0]
+    face = kim.edit("face", person=split["made"])["edits"][1]
+    assert "another edit rests on this one" in kim.undo(split["id"], 409)["detail"]
+    kim.undo(face["id"])
+    found = kim.undo(split["id"])
+    assert (found["edits"], found["version"], found["pending"]) == ([], 4, False)
+    kim.undo(split["id"], 404)
+    again = kim.edit("split", person=0, tracks=[2])["edits"][0]
+    assert again["made"] != split["made"]
+
+
+def test_mend_renders_what_was_edited_and_only_then(api: Api, kim: Reviewer) -> None:
+    assert "all edits already" in kim.post("mend", 409)["detail"]
+    kim.edit("cover", person=0)
+    assert "mend it first" in kim.post("approve", 409)["detail"]
+    found = kim.post("mend")
+    assert (found["state"], found["edits"]) == ("queued", 1)
+    assert kim.look()["rendered"] == 1
+    assert not kim.look()["pending"]
+    kim.edit("cover", person=1)  # while it is being rendered: for the next time
+    assert kim.look()["pending"]
+    kim.post("approve", 409)
+
+
+def test_approve_publishes_and_ends_editing(api: Api, kim: Reviewer) -> None:
+    found = kim.post("approve")
+    assert (found["state"], found["approved"]) == ("queued", True)
+    assert "the job is approved" in kim.edit("cover", 409, person=0)["detail"]
+    assert not kim.look()["editable"]
+    assert any("approved" in entry.what for entry in api.book.history(kim.job))
+
+
+def test_an_edit_that_comes_between_the_look_and_the_approval_stops_it(
+    api: Api, kim: Reviewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lee = Reviewer(api, kim.job, "lee")
+    lee.look()
+    change = api.book.change
+
+    def late(job: str, who: str, move: Move | None = None, *rest: Any, **more: Any) -> Any:
+        if move is Move.APPROVE:
+            monkeypatch.setattr(api.book, "change", change)
+            lee.look()
+            lee.edit("cover", person=0)
+        return change(job, who, move, *rest, **more)
+
+    monkeypatch.setattr(api.book, "change", late)
+    assert "changed meanwhile" in kim.post("approve", 409)["detail"]
+    assert api.book.control(kim.job).state is JobState.REVIEW
+    assert lee.look()["pending"]
+
+
+def test_an_approval_that_was_first_refuses_the_edit(api: Api, kim: Reviewer) -> None:
+    lee = Reviewer(api, kim.job, "lee")
+    lee.look()
+    ledger_seen = lee.tag
+    kim.post("approve")
+    lee.tag = ledger_seen
+    assert "approved" in lee.edit("cover", 409, person=0)["detail"]
+
+
+def test_only_reviewers_edit_and_approve_and_only_what_they_see(api: Api, kim: Reviewer) -> None:
+    ann = Reviewer(api, kim.job, "ann", Role.SUBMITTER)
+    assert ann.edit("cover", 403, person=0)
+    assert ann.post("approve", 403)
+    assert ann.post("mend", 403)
+    other = Reviewer(api, kim.job, "eve", team="sports")
+    assert other.edit("cover", 404, person=0)
+    assert other.post("approve", 404)
+
+
+def test_a_job_that_isnt_reviewed_takes_no_edits(api: Api) -> None:
+    job = submit(api.book, "b.mp4", "kim")
+    Ledger(api.store, job).commit(Unit(Step.LINK), "B" * 26, LinkFacts(3, {}, TRACKS), 0.2)
+    kim = Reviewer(api, job)
+    assert not kim.look()["editable"]
+    assert "wasn't submitted for review" in kim.edit("cover", 409, person=0)["detail"]
+
+
+def test_there_is_an_end_to_edits(kim: Reviewer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.edits.MOST_EDITS", 2)
+    kim.edit("cover", person=0)
+    kim.edit("cover", person=1)
+    assert "at most 2 edits" in kim.edit("cover", 422, person=2)["detail"]
