@@ -307,34 +307,40 @@ def film_range(index: Any, start: Moment | None, stop: Moment | None) -> tuple[i
     return first, last
 
 
+def link_facts(linked: Any) -> LinkFacts:
+    """What may be known of it when it is deleted."""
+    identities = {str(p.id): p.identity.name for p in linked.people if p.identity is not None}
+    return LinkFacts(len(linked.people), identities, tuple(_track_facts(track) for track in linked.tracks))
+
+
 def _track_facts(track: Any) -> TrackFacts:
     from pipeline.track import Treatment
 
     sides = (track.boxes[:, 2:] - track.boxes[:, :2]).max(1)
     counts = {t.name.lower(): int((track.treatment == t).sum()) for t in Treatment}
+    seen = (track.tracklet_of[:, 0] >= 0).nonzero()[0]
+    # Best is a large face that is replaced; where there is none, one that was seen at all.
+    value = sides + 1e6 * (track.treatment == Treatment.REPLACE) + 1e5 * (track.tracklet_of[:, 0] >= 0)
+    best = int(value.argmax())
+    x0, y0, x1, y1 = track.boxes[best]
     return TrackFacts(
         id=int(track.id),
         person=int(track.person),
         first=int(track.frames[0]),
         last=int(track.frames[-1]) + 1,
         frames=len(track.frames),
-    seen = (track.tracklet_of[:, 0] >= 0).nonzero()[0]
-    # Best is a large face that is replaced; where there is none, one that was seen at all.
-    value = sides + 1e6 * (track.treatment == Treatment.REPLACE) + 1e5 * (track.tracklet_of[:, 0] >= 0)
-    best = int(value.argmax())
-    x0, y0, x1, y1 = track.boxes[best]
         smallest=round(float(sides.min())),
         largest=round(float(sides.max())),
         treatments={name: count for name, count in counts.items() if count},
+        seen=(int(track.frames[seen[0]]), int(track.frames[seen[-1]]) + 1) if len(seen) else (0, 0),
+        best=int(track.frames[best]),
+        best_box=(round(float(x0)), round(float(y0)), round(float(x1)), round(float(y1))),
     )
 
 
 @functools.lru_cache(maxsize=4)
 def _info(film: Path, source: Path) -> Any:
     from pipeline.facts import VideoInfo
-        seen=(int(track.frames[seen[0]]), int(track.frames[seen[-1]]) + 1) if len(seen) else (0, 0),
-        best=int(track.frames[best]),
-        best_box=(round(float(x0)), round(float(y0)), round(float(x1)), round(float(y1))),
 
     info = records.loads(VideoInfo, (film / "info.json").read_bytes())
     return dataclasses.replace(info, source=source, path=source if info.path == _HERE else film / info.path)
