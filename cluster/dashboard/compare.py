@@ -12,14 +12,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response
 
 from cluster import sessions
-from cluster.api.context import Context, Ctx
+from cluster.api import review as edits_api
+from cluster.api.context import Context, Ctx, seen
 from cluster.api.outputs import send
 from cluster.api.problems import Problem
-from cluster.book import Entry
+from cluster.book import Entry, JobResult
 from cluster.dashboard.job import STRIPS, WIDTH, JobId, head
 from cluster.dashboard.pages import LookingReviewer, OwnForm, Page, drawn, go
 from cluster.dashboard.strip import Cell
-from cluster.job import JobSpec
+from cluster.job import JobSpec, Step, StitchFacts
+from cluster.jobindex import Row
+from cluster.states import JobState
 from cluster.users import User
 from storage import layout
 from storage.address import is_object, parse_object
@@ -107,14 +110,63 @@ def show(request: Request, ctx: Ctx, user: LookingReviewer, job: JobId) -> Respo
         request,
         "compare.html",
         **shown,
-        film=bool(result and result.film),
+        film=_shown(ctx, row, result),
         why=why,
         looking=not why and LOOKS.last(request.cookies.get(sessions.COOKIE, ""), job),
         rate=strip.rate,
         begins=first / strip.rate,
         found=[_found(cell, first, max(1, strip.frames), strip.rate) for cell in found],
         width=WIDTH,
+        **_marking(ctx, user, row),
     )
+
+
+def _shown(ctx: Context, row: Row, result: JobResult | None) -> str:
+    """Where the browser gets the result; "" while there is none."""
+    if result is not None and result.film:
+        return f"/v1/jobs/{row.job}/film"
+    try:
+        _drawn(ctx, row)
+    except Problem:
+        return ""
+    return f"/jobs/{row.job}/result?seen={row.control.edits}"
+
+
+def _drawn(ctx: Context, row: Row) -> str:
+    """The key of a film that waits for its release. Raises Problem."""
+    ledger = ctx.book.ledger(row.job)
+    try:
+        unit = ledger.unit(Step.STITCH, edits=row.control.edits)
+    except NoSuchObject as error:
+        raise Problem(404, "compare.none.title") from error
+    done = ledger.done(unit)
+    if row.control.state is not JobState.REVIEW or done is None or not isinstance(done.facts, StitchFacts):
+        raise Problem(404, "compare.none.title")
+    return f"{layout.attempt(row.job, unit.step, None, done.attempt, unit.edition)}/{done.facts.film}"
+
+
+def _marking(ctx: Context, user: User, row: Row) -> dict[str, Any]:
+    """What a form needs by which a reviewer marks a face that was missed."""
+    answer = Response()
+    try:
+        listed = edits_api.show(row.job, ctx, user, answer)
+    except Problem:
+        return {"marks_now": False, "tag": ""}
+    return {"marks_now": listed.editable and user.changes(row.card), "tag": answer.headers["ETag"].strip('"')}
+
+
+@router.get("/jobs/{job}/result")
+def result(
+    ctx: Ctx,
+    user: LookingReviewer,
+    job: JobId,
+    wanted: Annotated[str | None, Header(alias="Range", max_length=200)] = None,
+    only_if: Annotated[str | None, Header(alias="If-Range", max_length=200)] = None,
+    unless: Annotated[str | None, Header(alias="If-None-Match", max_length=1000)] = None,
+) -> Response:
+    """The film that waits for its release, in ranges, for those who release it."""
+    row = seen(ctx, user, job)
+    return send(ctx.book.store, _drawn(ctx, row), row.card.name, wanted, only_if, unless)
 
 
 def _found(cell: Cell, first: int, frames: int, rate: float) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def _farm(request: Request, ctx: Context, user: User) -> dict[str, Any]:
 
 def _worker(ctx: Context, worker: WorkerOut) -> dict[str, Any]:
     row = ctx.index.known(worker.job) if worker.job else None
-    step, _, chunk = worker.unit.partition(" of chunk ")
+    step, chunk = worker.unit.partition(" ")[0], worker.unit.partition(" of chunk ")[2].partition(" ")[0]
     return {
         **worker.model_dump(),
         "key": layout.safe(worker.name),

@@ -124,7 +124,8 @@ def chunk(
     if chunk >= len(strip.cells):
         raise Problem(404, "")
     cell = strip.cells[chunk]
-    units = [_unit(ctx.book.ledger(job), Unit(step, chunk)) for step in Step if step in PER_CHUNK]
+    ledger, edits = ctx.book.ledger(job), row.control.edits
+    units = [_unit(ledger, _edited(ledger, Unit(step, chunk), edits)) for step in Step if step in PER_CHUNK]
     span = (cell.chunk.start / strip.rate, cell.chunk.stop / strip.rate)
     return drawn(request, "unit.html", **shown, cell=cell, units=units, span=span, chunks=len(strip.cells))
 
@@ -134,9 +135,18 @@ def step(request: Request, ctx: Ctx, user: Looker, job: JobId, step: Step) -> Re
     """One step of the whole film, and what its tries said."""
     if step in PER_CHUNK:
         raise Problem(404, "")
-    _, shown = head(ctx, user, job)
-    units = [_unit(ctx.book.ledger(job), Unit(step))]
+    row, shown = head(ctx, user, job)
+    ledger = ctx.book.ledger(job)
+    units = [_unit(ledger, _edited(ledger, Unit(step), row.control.edits))]
     return drawn(request, "unit.html", **shown, cell=None, units=units, span=None, chunks=0)
+
+
+def _edited(ledger: Ledger, unit: Unit, edits: int) -> Unit:
+    """The unit as it is with reviewers' edits; as it was before while these aren't applied."""
+    try:
+        return ledger.unit(unit.step, unit.chunk, edits)
+    except NoSuchObject:
+        return unit
 
 
 def _unit(ledger: Ledger, unit: Unit) -> dict[str, Any]:

@@ -112,6 +112,7 @@ def facts(row: Row, now: Progress | None, user: User) -> dict[str, Any]:
         "limit": control.limit,
         "deadline": control.deadline,
         "over": control.state in OVER,
+        "edits": control.edits,
         "now": None if now is None else progress(now),
         "changes": user.changes(row.card),
         "moves": [move for move in MOVES if move in TRANSITIONS[control.state]],

@@ -10,17 +10,16 @@ from dataclasses import dataclass, field
 
 from cluster.account import FarmStatus
 from cluster.api.context import Context
-from cluster.job import ChunkRecord, IndexFacts, Plan, RenderFacts, SourceFacts, Step
+from cluster.job import ChunkRecord, IndexFacts, MendFacts, Plan, RenderFacts, SourceFacts, Step
 from cluster.jobindex import Row
 from cluster.ledger import Done, Unit
 from cluster.states import JobState
-from storage.objects import NoSuchObject
 
 READERS = 8  # records that are read at once
 FRESH = 1.0  # seconds for which a look counts, whoever looks
 _MOST = 40  # films that are remembered
 AHEAD = 64  # chunks after the first that isn't done, that are asked for at each look
-_UNIT = re.compile(r"(analyse|render) of chunk (\d+)")
+_UNIT = re.compile(r"(analyse|render) of chunk (\d+)(?: with edits)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +67,7 @@ class Strip:
 
 @dataclass(slots=True)
 class _Known:
-    round: int
-    over: bool
+    of: tuple[int, bool, int]  # round, whether the job is over, and reviewers' edits
     done: dict[Unit, Done] = field(default_factory=dict)
     looked: float = float("-inf")
 
@@ -86,8 +84,9 @@ class Strips:
         over = row.control.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
         with self._lock:
             known, lock = self._known.get(row.job, (None, threading.Lock()))
-            if known is None or (known.round, known.over) != (row.control.round, over):
-                known = _Known(row.control.round, over)
+            of = (row.control.round, over, row.control.edits)
+            if known is None or known.of != of:
+                known = _Known(of)
             self._known[row.job] = known, lock
             self._known.move_to_end(row.job)
             if len(self._known) > _MOST:
@@ -96,7 +95,7 @@ class Strips:
             if time.monotonic() - known.looked > FRESH:
                 self._look(ctx, row.job, known)
                 known.looked = time.monotonic()
-        return _strip(known.done, _now(ctx.status(), row.job))
+        return _strip(known.done, _now(ctx.status(), row.job), _editions(known))
 
     def _look(self, ctx: Context, job: str, known: _Known) -> None:
         ledger = ctx.book.ledger(job)
@@ -104,8 +103,12 @@ class Strips:
         plan = _plan(known.done)
         if plan is None:
             return
+        if known.of[2]:
+            self._ask(ledger.done, known, [_mend(known)])
+        editions = _editions(known)
         for step in (Step.ANALYSE, Step.RENDER):
-            missing = [unit for chunk in plan.chunks if (unit := Unit(step, chunk.index)) not in known.done]
+            units = (_unit(step, chunk.index, editions) for chunk in plan.chunks)
+            missing = [unit for unit in units if unit not in known.done]
             while missing:
                 some, missing = missing[:AHEAD], missing[AHEAD:]
                 before = len(known.done)
@@ -125,13 +128,27 @@ class Strips:
                     known.done[unit] = done
 
 
+def _mend(known: _Known) -> Unit:
+    return Unit(Step.MEND, None, f"{known.of[2]:06d}")
+
+
+def _editions(known: _Known) -> dict[str, str]:
+    """Of chunks that reviewers' edits have changed; until it is known which these are, all are as they were."""
+    done = known.done.get(_mend(known)) if known.of[2] else None
+    return done.facts.renders if done is not None and isinstance(done.facts, MendFacts) else {}
+
+
+def _unit(step: Step, chunk: int, editions: dict[str, str]) -> Unit:
+    return Unit(step, chunk, editions.get(str(chunk), "") if step is Step.RENDER else "")
+
+
 def _plan(done: dict[Unit, Done]) -> Plan | None:
     found = done.get(Unit(Step.PLAN))
     return found.facts if found is not None and isinstance(found.facts, Plan) else None
 
 
 def _now(status: FarmStatus | None, job: str) -> dict[Unit, str]:
-    """Which worker does which chunk."""
+    """Which worker does which chunk, in any edition."""
     found = {}
     for worker in status.workers if status is not None else ():
         match = _UNIT.fullmatch(worker.unit) if worker.job == job else None
@@ -140,9 +157,9 @@ def _now(status: FarmStatus | None, job: str) -> dict[Unit, str]:
     return found
 
 
-def _strip(done: dict[Unit, Done], now: dict[Unit, str]) -> Strip:
+def _strip(done: dict[Unit, Done], now: dict[Unit, str], editions: dict[str, str]) -> Strip:
     plan, source, index = _plan(done), done.get(Unit(Step.INGEST)), done.get(Unit(Step.INDEX))
-    cells = tuple(_cell(chunk, done, now) for chunk in plan.chunks) if plan is not None else ()
+    cells = tuple(_cell(chunk, done, now, editions) for chunk in plan.chunks) if plan is not None else ()
     return Strip(
         source.facts if source and isinstance(source.facts, SourceFacts) else None,
         index.facts if index and isinstance(index.facts, IndexFacts) else None,
@@ -151,9 +168,9 @@ def _strip(done: dict[Unit, Done], now: dict[Unit, str]) -> Strip:
     )
 
 
-def _cell(chunk: ChunkRecord, done: dict[Unit, Done], now: dict[Unit, str]) -> Cell:
+def _cell(chunk: ChunkRecord, done: dict[Unit, Done], now: dict[Unit, str], editions: dict[str, str]) -> Cell:
     analysis, render = Unit(Step.ANALYSE, chunk.index), Unit(Step.RENDER, chunk.index)
-    found, drawn = done.get(analysis), done.get(render)
+    found, drawn = done.get(analysis), done.get(_unit(Step.RENDER, chunk.index, editions))
     seconds = sum(each.seconds for each in (found, drawn) if each is not None)
     if drawn is not None and isinstance(drawn.facts, RenderFacts):
         facts = drawn.facts
@@ -163,11 +180,3 @@ def _cell(chunk: ChunkRecord, done: dict[Unit, Done], now: dict[Unit, str]) -> C
     if found is not None:
         return Cell(chunk, "analysed", found.worker, seconds, 0, 0)
     return Cell(chunk, "analysing" if analysis in now else "open", now.get(analysis, ""), seconds, 0, 0)
-
-
-def done_of(ctx: Context, job: str, unit: Unit) -> Done | None:
-    """How a unit ended, if it has."""
-    try:
-        return ctx.book.ledger(job).done(unit)
-    except NoSuchObject:
-        return None

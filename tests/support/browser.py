@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PICTURES = os.environ.get("VEILFARM_SCREENSHOTS", "")
 """A folder for pictures of all pages; they are made only if it is given."""
-_QUIET = ("401 (Unauthorized)", "403 (Forbidden)", "404 (Not Found)", "422 (", "429 (", "ERR_")
+_QUIET = ("401 (Unauthorized)", "403 (Forbidden)", "404 (Not Found)", "409 (", "422 (", "429 (", "ERR_")
 
 
 @contextmanager

@@ -170,6 +170,17 @@ def done(dash: Dash, name: str, film: bytes = b"film", **options: Any) -> str:
     return job
 
 
+def held(dash: Dash, name: str, film: bytes = b"film", **options: Any) -> str:
+    """A job that waits for its release."""
+    job = dash.job(name, JobState.REVIEW, review=True, **options)
+    ledger = inside(dash, job, CHUNKS, CHUNKS, True)
+    frames, attempt = FRAMES * CHUNKS, new_id()
+    facts = StitchFacts("film.mp4", "c" * 64, len(film), frames, frames, True, True, Fraction(0), (), ())
+    ledger.commit(Unit(Step.STITCH), attempt, facts, 3.1, "render-1")
+    dash.store.create(f"{layout.attempt(job, Step.STITCH, None, attempt)}/film.mp4", film)
+    return job
+
+
 def furnish(dash: Dash, film: bytes = b"film") -> dict[str, str]:
     """A farm at work; jobs by what they are."""
     found = {

@@ -189,6 +189,15 @@ FIELDS = {
     "team": "a name",
     "label": "a note",
     "days": "a number",
+    "kind": "what an edit does: one of seven words",
+    "person": "numbers of people",
+    "into": "a number of a person",
+    "tracks": "numbers of appearances",
+    "reason": "a note",
+    "tag": "which version of the edits was seen",
+    "edit": "an id",
+    "frame": "a number",
+    "{{ name }}": "edges of a box, in numbers; or one of the above again",
 }
 
 

@@ -9,6 +9,7 @@ const say = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[nam
 
 /** Make `old` like `fresh` and leave alone what is alike, so that focus, ticks and open details stay. */
 function morph(old, fresh) {
+  if ("keep" in (old.dataset ?? {})) return; // changed by this page on purpose
   for (const { name } of [...old.attributes]) {
     if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
   }
@@ -154,6 +155,10 @@ if ($("#drop")) {
 if ($("#compare")) {
   const { Compare } = await import("./compare.js");
   new Compare($("#compare"));
+}
+if ($("[data-person]") || $("#ask")) {
+  const { People } = await import("./people.js");
+  new People();
 }
 for (const place of $$("[data-live]")) new Live(place);
 bulk();

@@ -21,6 +21,8 @@ export class Compare {
     }
     for (const film of [this.after, this.before]) film?.addEventListener("error", () => this.broke());
     if (this.after.error || this.before?.error) this.broke();
+    find("only")?.addEventListener("click", () => this.alone());
+    if (find("missed")) new Marking(this, find("missed"), find("drawing"));
     this.slide(50);
     this.show();
     const frame = () => (this.match(), requestAnimationFrame(frame));
@@ -57,6 +59,18 @@ export class Compare {
     if (!this.before.seeking && apart > (exactly || this.after.paused ? 0.001 : DRIFT)) this.before.currentTime = wanted;
   }
 
+  /** Only the result. */
+  alone() {
+    if (this.before) return;
+    this.find("cover")?.remove();
+    this.place.classList.add("alone");
+  }
+
+  /** The frame that is shown; of the film, from 0. */
+  get frame() {
+    return Math.floor((this.after.currentTime + this.begins) * this.rate + 0.01);
+  }
+
   slide(share) {
     this.place.style.setProperty("--share", `${share}%`);
   }
@@ -68,12 +82,75 @@ export class Compare {
     if (Number.isFinite(duration) && duration > 0) this.find("seek").value = (currentTime / duration) * 1000;
     for (const end of ["x1", "x2"]) this.find("here")?.setAttribute(end, (currentTime / duration) * 1000 || 0);
     const whole = Math.floor(currentTime + this.begins);
-    const frame = Math.floor((currentTime + this.begins) * this.rate + 0.01);
-    this.find("clock").textContent = `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")} · ${frame}`;
+    this.find("clock").textContent = `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")} · ${this.frame}`;
+    this.marking?.follow();
   }
 
   broke() {
     this.find("broken").textContent = this.place.dataset.broken;
     this.find("broken").hidden = false;
+  }
+}
+
+/** A box over a face that was missed: drawn on the picture, or given in numbers. */
+class Marking {
+  constructor(compare, place, drawing) {
+    Object.assign(this, { compare, place, drawing, fields: place.querySelector("form").elements });
+    compare.marking = this;
+    place.addEventListener("toggle", () => this.toggle());
+    place.addEventListener("input", (event) => this.typed(event.target));
+    drawing.addEventListener("pointerdown", (event) => this.begin(event));
+    drawing.addEventListener("pointermove", (event) => this.from && this.draw(this.at(event)));
+    for (const kind of ["pointerup", "pointercancel"]) drawing.addEventListener(kind, () => { this.from = null; });
+  }
+
+  toggle() {
+    this.drawing.toggleAttribute("hidden", !this.place.open);
+    if (!this.place.open) return;
+    const { videoWidth, videoHeight } = this.compare.after;
+    this.size = [videoWidth, videoHeight];
+    this.drawing.setAttribute("viewBox", `0 0 ${videoWidth} ${videoHeight}`); // lies as the picture does
+    this.compare.after.pause();
+    this.compare.alone();
+    this.follow();
+    this.show();
+  }
+
+  follow() {
+    if (this.place.open && document.activeElement !== this.fields.frame) this.fields.frame.value = this.compare.frame;
+  }
+
+  at(event) {
+    const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(this.drawing.getScreenCTM().inverse());
+    return [Math.min(Math.max(0, x), this.size[0]), Math.min(Math.max(0, y), this.size[1])];
+  }
+
+  begin(event) {
+    event.preventDefault();
+    this.compare.after.pause();
+    this.drawing.setPointerCapture(event.pointerId);
+    this.from = this.at(event);
+    this.draw(this.from);
+  }
+
+  draw([x, y]) {
+    const [x0, y0] = this.from;
+    const box = { left: Math.min(x, x0), top: Math.min(y, y0), wide: Math.abs(x - x0), high: Math.abs(y - y0) };
+    for (const [name, value] of Object.entries(box)) this.fields[name].value = Math.round(value);
+    this.show();
+  }
+
+  typed(field) {
+    if (field.name === "frame" && field.value !== "") {
+      this.compare.go((Number(field.value) + 0.5) / this.compare.rate - this.compare.begins);
+    }
+    this.show();
+  }
+
+  show() {
+    const rect = this.drawing.firstElementChild;
+    for (const [name, field] of [["x", "left"], ["y", "top"], ["width", "wide"], ["height", "high"]]) {
+      rect.setAttribute(name, Number(this.fields[field].value) || 0);
+    }
   }
 }

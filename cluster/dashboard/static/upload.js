@@ -146,7 +146,7 @@ export class Uploads {
   }
 
   async submit(upload) {
-    const wish = { upload, veil: value("#up-veil"), quality: value("#up-quality"), priority: Number(value("#up-priority")) || 0 };
+    const wish = { upload, veil: value("#up-veil"), quality: value("#up-quality"), priority: Number(value("#up-priority")) || 0, review: document.querySelector("#up-review").checked };
     const headers = { "Content-Type": "application/json", "Idempotency-Key": upload };
     for (let tries = 0; ; tries++) {
       const answer = await this.ask("POST", "/v1/jobs", headers, JSON.stringify(wish)).catch((error) => {
