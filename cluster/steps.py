@@ -86,7 +86,7 @@ class PipelineSteps:
         """See Steps."""
         from pipeline import video
 
-        index = video.index(_info(setup.film, setup.source), tick, setup.threads)
+        index = video.index(film_info(setup.film, setup.source), tick, setup.threads)
         index.save(into / "index.npz")
         return IndexFacts(len(index), index.seconds(), len(index.cuts) + 1, index.damaged)
 
@@ -94,11 +94,11 @@ class PipelineSteps:
         """See Steps. Raises InputError when no frame lies in the range."""
         from pipeline import chunk
 
-        index = _index(setup.index)
+        index = frame_index(setup.index)
         first, last = film_range(index, setup.spec.start, setup.spec.stop)
         duration = index.seconds(first, last)
         if setup.chunk_frames is None:
-            target = chunk_seconds(duration, sharers, _info(setup.film, setup.source).average_rate)
+            target = chunk_seconds(duration, sharers, film_info(setup.film, setup.source).average_rate)
         else:
             longest = duration * min(setup.chunk_frames, _MOST_FRAMES) / (last - first)
             target = min(longest, max(duration / (sharers * _ROUNDS), longest / _SHORTER))
@@ -111,8 +111,8 @@ class PipelineSteps:
 
         device.limit_threads(setup.threads)
         found = analyse.analyse(
-            _info(setup.film, setup.source),
-            _index(setup.index),
+            film_info(setup.film, setup.source),
+            frame_index(setup.index),
             _chunk(chunk),
             device=device.named(setup.device),
             threads=setup.threads,
@@ -134,7 +134,7 @@ class PipelineSteps:
         loaded = [ChunkAnalysis.load(folder, meshes=False) for folder in analyses]
         linked = link.link(
             loaded,
-            _index(setup.index),
+            frame_index(setup.index),
             veil=setup.spec.veil.value,
             secret=setup.secret,
             model=_model(),
@@ -158,7 +158,7 @@ class PipelineSteps:
         """See Steps."""
         from cluster import mending
 
-        info, index = _info(setup.film, setup.source), _index(setup.index)
+        info, index = film_info(setup.film, setup.source), frame_index(setup.index)
         chunks = [_chunk(chunk) for chunk in plan.chunks]
         return mending.mend(
             setup, plan, chunks, (info, index), _model(), analyses, linked, edits, before, into, _adding(tick)
@@ -174,7 +174,7 @@ class PipelineSteps:
         from pipeline.link import Linked
 
         device.limit_threads(setup.threads)
-        info, index = _info(setup.film, setup.source), _index(setup.index)
+        info, index = film_info(setup.film, setup.source), frame_index(setup.index)
         settings = encoder_settings(info, setup.spec.encoding)
         segment, counts, leaks = render_checked(
             info,
@@ -217,7 +217,7 @@ class PipelineSteps:
         from pipeline.compare import compare
         from pipeline.encode import Segment
 
-        info, index, spec = _info(setup.film, setup.source), _index(setup.index), setup.spec
+        info, index, spec = film_info(setup.film, setup.source), frame_index(setup.index), setup.spec
         parts = [
             Segment(path, number, f.frames, f.first_pts, f.last_pts, f.sha256, f.bytes, f.delay)
             for number, (path, f) in enumerate(segments)
@@ -339,7 +339,8 @@ def _track_facts(track: Any) -> TrackFacts:
 
 
 @functools.lru_cache(maxsize=4)
-def _info(film: Path, source: Path) -> Any:
+def film_info(film: Path, source: Path) -> Any:
+    """The VideoInfo that INGEST left in the folder `film`, for the source where it is on this machine."""
     from pipeline.facts import VideoInfo
 
     info = records.loads(VideoInfo, (film / "info.json").read_bytes())
@@ -347,7 +348,8 @@ def _info(film: Path, source: Path) -> Any:
 
 
 @functools.lru_cache(maxsize=4)
-def _index(folder: Path) -> Any:
+def frame_index(folder: Path) -> Any:
+    """The FrameIndex that INDEX left."""
     from pipeline.facts import FrameIndex
 
     return FrameIndex.load(folder / "index.npz")

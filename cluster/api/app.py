@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from cluster.api import accounts, events, facts, farm, jobs, outputs, people, problems, review, uploads
+from cluster.api import accounts, events, facts, farm, jobs, outputs, people, pictures, problems, review, uploads
 from cluster.api.context import Context
 from cluster.api.limits import Guard, Limits
 
@@ -43,7 +43,7 @@ def create(context: Context | None, limits: Limits | None = None) -> FastAPI:
     )
     app.state.context = context
     problems.handle(app)
-    for module in (jobs, facts, people, review, outputs, uploads, events, farm, accounts):
+    for module in (jobs, facts, people, review, pictures, outputs, uploads, events, farm, accounts):
         app.include_router(module.router)
     app.add_middleware(Guard, limit=limits.body, unlimited="/v1/uploads/")
     return app

@@ -26,11 +26,17 @@ def people(job: JobId, ctx: Ctx, user: Reviewer) -> list[PersonOut]:
     """Who was found in the film, with all edits: numbers and what became of their faces; no pictures, no measures."""
     row = seen(ctx, user, job)
     edits = of(ctx, job)
-    latest, rendered = edits.latest(), edits.at(row.control.edits)
-    now, before = edits.standing(latest.edits), edits.standing(rendered.edits)
+    now, tracks = tracks_now(ctx, edits, job, row.control)
+    before = edits.standing(edits.at(row.control.edits).edits)
     facts = shown(ctx, edits, job, row.control)
-    tracks = {t.id: t for t in facts.tracks} | {n: _drawn(n, e) for n, e in now.boxes.items() if n not in _ids(facts)}
     return [_person(number, now, before, tracks, facts) for number in now.people()]
+
+
+def tracks_now(ctx: Context, edits: Edits, job: str, control: Control) -> tuple[Standing, dict[int, TrackFacts]]:
+    """Who is who with all edits, and each track as it is rendered."""
+    now, facts = edits.standing(edits.latest().edits), shown(ctx, edits, job, control)
+    known = {track.id: track for track in (*edits.linked.tracks, *facts.tracks)}
+    return now, known | {number: _drawn(number, box) for number, box in now.boxes.items() if number not in known}
 
 
 def shown(ctx: Context, edits: Edits, job: str, control: Control) -> LinkFacts:
@@ -39,10 +45,6 @@ def shown(ctx: Context, edits: Edits, job: str, control: Control) -> LinkFacts:
         return Ledger(ctx.book.store, job).linked(control.edits)
     except NoSuchObject:
         return edits.linked
-
-
-def _ids(facts: LinkFacts) -> set[int]:
-    return {track.id for track in facts.tracks}
 
 
 def _drawn(number: int, edit: Edit) -> TrackFacts:

@@ -31,6 +31,7 @@ PARAMETERS = {
     "If-None-Match": "a version",
     "If-Match": "a version",
     "edit_id": "an id",
+    "person": "a number",
     "Last-Event-ID": "a number",
     "Tus-Resumable": "a version",
     "Upload-Length": "a number",

@@ -1,14 +1,28 @@
 """Reviewers' edits over HTTP, over a store in memory; what the farm does with them is in test_review."""
 
+import dataclasses
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 from apiclient import Api
+from apifarm import spec as plain_spec
 from apifarm import submit
 
-from cluster.job import ChunkRecord, IndexFacts, LinkFacts, Plan, SourceFacts, Step, TrackFacts
+from cluster.job import (
+    ChunkRecord,
+    IndexFacts,
+    JobSpec,
+    LinkFacts,
+    Plan,
+    RenderFacts,
+    Source,
+    SourceFacts,
+    Step,
+    TrackFacts,
+    source_of,
+)
 from cluster.ledger import Ledger, Unit
 from cluster.states import JobState, Move
 from cluster.users import Role
@@ -41,6 +55,10 @@ def job(api: Api) -> str:
     api.book.change(found, "controller", Move.START)
     api.book.change(found, "controller", Move.HOLD)
     return found
+
+
+def spec(source: Source) -> JobSpec:
+    return dataclasses.replace(plain_spec(), source=source)
 
 
 class Reviewer:
@@ -262,3 +280,45 @@ def test_there_is_an_end_to_edits(kim: Reviewer, monkeypatch: pytest.MonkeyPatch
     kim.edit("cover", person=0)
     kim.edit("cover", person=1)
     assert "at most 2 edits" in kim.edit("cover", 422, person=2)["detail"]
+
+
+def test_a_look_at_an_original_is_written_down_first(
+    api: Api, kim: Reviewer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def picture(ledger: Ledger, source: Path, track: TrackFacts) -> bytes:
+        seen.extend(entry.what for entry in api.book.history(kim.job))
+        return b"jpeg"
+
+    film = tmp_path / "films" / "talk.mp4"
+    film.parent.mkdir()
+    film.write_bytes(b"film")
+    monkeypatch.setattr("cluster.glimpse.before", picture)
+    monkeypatch.setattr(Ledger, "spec", lambda self: spec(source_of(film)))
+    answer = kim.client.get(f"/v1/jobs/{kim.job}/people/0/before.jpg")
+    assert (answer.content, answer.headers["Cache-Control"]) == (b"jpeg", "no-store")
+    assert seen[-1] == "looked at the original of person 0"
+    kim.client.get(f"/v1/jobs/{kim.job}/people/0/before.jpg")
+    assert [e.what for e in api.book.history(kim.job)].count(seen[-1]) == 2
+    assert kim.client.get(f"/v1/jobs/{kim.job}/people/9/before.jpg").status_code == 404
+    elsewhere = tmp_path / "elsewhere.mp4"
+    elsewhere.write_bytes(b"film")
+    monkeypatch.setattr(Ledger, "spec", lambda self: spec(source_of(elsewhere)))
+    assert kim.client.get(f"/v1/jobs/{kim.job}/people/0/before.jpg").status_code == 403
+    ann = Reviewer(api, kim.job, "ann", Role.SUBMITTER)
+    assert ann.client.get(f"/v1/jobs/{kim.job}/people/0/before.jpg").status_code == 403
+    assert [e.who for e in api.book.history(kim.job)].count("ann") == 0
+
+
+def test_the_new_face_is_shown_once_it_is_rendered(api: Api, kim: Reviewer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.glimpse.after", lambda ledger, chunk, unit, track: f"{unit} {track.id}".encode())
+    where = f"/v1/jobs/{kim.job}/people/0/after.jpg"
+    assert kim.client.get(where).status_code == 409
+    facts = RenderFacts("s", 10, 0, 9, "", 1, 0, "", {}, {}, 0, {})
+    Ledger(api.store, kim.job).commit(Unit(Step.RENDER, 2), "R", facts, 1)  # where the largest face is, that is new
+    answer = kim.client.get(where)
+    assert (answer.status_code, answer.content) == (200, b"render of chunk 2 2")
+    assert kim.client.get(where, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+    box = kim.edit("box", frame=12, box=[5, 5, 20, 25])["edits"][0]["made"]
+    assert kim.client.get(f"/v1/jobs/{kim.job}/people/{box}/after.jpg").status_code == 409

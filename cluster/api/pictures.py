@@ -1,0 +1,90 @@
+"""/v1/jobs/…/people/…/before.jpg and after.jpg: a face as it was, and as it was rendered."""
+
+import threading
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Response
+
+from cluster import glimpse
+from cluster.api import originals
+from cluster.api.context import Context, Ctx, Reviewer, seen
+from cluster.api.jobs import JobId
+from cluster.api.people import tracks_now
+from cluster.api.problems import Problem, responses
+from cluster.api.review import of
+from cluster.book import Control
+from cluster.job import ChunkRecord, Step, TrackFacts
+from cluster.ledger import Ledger, Unit
+from cluster.places import source_file
+from storage.objects import NoSuchObject
+
+_JPEG: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The picture.", "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
+}
+router = APIRouter(
+    prefix="/v1/jobs", tags=["review"], responses={**responses(401, 403, 404, 409, 422, 429, 503), **_JPEG}
+)
+
+Person = Annotated[int, Path(ge=0, le=1_000_000_000, description="Number of a person.")]
+_AT_ONCE = threading.BoundedSemaphore(2)  # decoding takes memory and processors that others need, too
+
+
+def _best(ctx: Context, job: str, person: int, control: Control) -> TrackFacts:
+    """The track that shows a person best. Raises Problem 404, and 409 where that isn't known."""
+    standing, tracks = tracks_now(ctx, of(ctx, job), job, control)
+    own = [tracks[track] for track in standing.of(person)]
+    if not own:
+        raise Problem(404, f"there is no person {person}")
+    known = [track for track in own if track.best >= 0]
+    if not known:
+        raise Problem(409, "what was edited isn't rendered yet")
+    return max(known, key=lambda track: (min(1, track.treatments.get("replace", 0)), track.largest))
+
+
+def _rendered(ledger: Ledger, frame: int, control: Control) -> tuple[ChunkRecord, Unit]:
+    """The chunk that a frame is in, and its unit. Raises NoSuchObject before it is planned, or linked."""
+    chunk = next(chunk for chunk in ledger.chunks() if chunk.start <= frame < chunk.stop)
+    return chunk, ledger.unit(Step.RENDER, chunk.index, control.edits)
+
+
+@router.get("/{job}/people/{person}/after.jpg", response_class=Response)
+def after(
+    job: JobId,
+    person: Person,
+    ctx: Ctx,
+    user: Reviewer,
+    unless: Annotated[str | None, Header(alias="If-None-Match", max_length=1000)] = None,
+) -> Response:
+    """Somebody's new face: out of the rendered film, on the frame that shows it best."""
+    row = seen(ctx, user, job)
+    track, ledger = _best(ctx, job, person, row.control), Ledger(ctx.book.store, job)
+    try:
+        chunk, unit = _rendered(ledger, track.best, row.control)
+        done = ledger.done(unit)
+        if done is None:
+            raise NoSuchObject(f"{unit} isn't done")
+        tag = f'"{done.attempt}.{track.id}.{track.best}"'
+        headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+        if unless is not None and tag in unless:
+            return Response(status_code=304, headers=headers)
+        with _AT_ONCE:
+            return Response(glimpse.after(ledger, chunk, unit, track), headers=headers, media_type="image/jpeg")
+    except NoSuchObject as error:
+        raise Problem(409, "it isn't rendered yet, or was deleted with the job's work") from error
+
+
+@router.get("/{job}/people/{person}/before.jpg", response_class=Response)
+def before(job: JobId, person: Person, ctx: Ctx, user: Reviewer) -> Response:
+    """Somebody's own face, out of the original: the same place on the same frame as in after.jpg. Each look is written
+    into the job's history first."""
+    row = seen(ctx, user, job)
+    track, ledger = _best(ctx, job, person, row.control), Ledger(ctx.book.store, job)
+    spec = ledger.spec()
+    originals.check(ctx, spec)
+    originals.note(ctx, user, job, f"the original of person {person}")
+    try:
+        with _AT_ONCE, source_file(spec.source) as source:
+            picture = glimpse.before(ledger, source, track)
+    except NoSuchObject as error:
+        raise Problem(409, "the job's work was deleted") from error
+    return Response(picture, headers={"Cache-Control": "no-store"}, media_type="image/jpeg")
