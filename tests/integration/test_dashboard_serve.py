@@ -6,10 +6,11 @@ from pathlib import Path
 
 import av
 import pytest
-from browser import Watcher, chromium
+from browser import PICTURES, Watcher, becomes, chromium
+from facefilm import make as with_faces
 from filmgen import Film, make
 from playwright.sync_api import Browser, expect
-from serving import PATIENCE, FarmStore, until
+from serving import PATIENCE, FarmStore, Serving, until
 
 
 @pytest.fixture
@@ -18,15 +19,20 @@ def browser() -> Iterator[Browser]:
         yield found
 
 
+def address(serving: Serving) -> tuple[str, str]:
+    """(URL, the first admin's token) of a farm that has just begun."""
+    until(lambda: "vf_" in serving.said())
+    url, token = re.search(r"http://[\d.:]+", serving.said()), re.search(r"vf_[\w-]+", serving.said())
+    assert url is not None
+    assert token is not None
+    return url[0], token[0]
+
+
 def test_a_film_goes_through(browser: Browser, tmp_path: Path) -> None:
     film = make(Film(frames=60), tmp_path / "holiday.mp4")
     farm = FarmStore(str(tmp_path / "store"), tmp_path)
     with farm.serve("--workers", "1", "--listen", "127.0.0.1:0") as serving:
-        until(lambda: "vf_" in serving.said())
-        url, token = re.search(r"http://[\d.:]+", serving.said()), re.search(r"vf_[\w-]+", serving.said())
-        assert url is not None
-        assert token is not None
-        kim = Watcher(browser, url[0], token[0])
+        kim = Watcher(browser, *address(serving))
         kim.page.get_by_text("Settings").click()
         kim.page.get_by_label("Every face becomes").select_option("mosaic")
         kim.page.get_by_label("choose files").set_input_files(film)
@@ -49,3 +55,70 @@ def test_a_film_goes_through(browser: Browser, tmp_path: Path) -> None:
         expect(kim.page.get_by_text("The store can all that a farm needs")).to_be_visible()
         kim.close()
         assert serving.end() == 0
+
+
+def two(number: int) -> list[tuple[int, int, int]]:
+    """Two people, side by side."""
+    return [(4 + number % 5, 40, 150), (164 - number % 5, 44, 150)]
+
+
+def test_a_film_is_looked_at_mended_and_released(browser: Browser, tmp_path: Path) -> None:
+    film = with_faces(tmp_path / "interview.mp4", faces=two)
+    farm = FarmStore(str(tmp_path / "store"), tmp_path)
+    with farm.serve("--workers", "1", "--listen", "127.0.0.1:0") as serving:
+        kim = Watcher(browser, *address(serving), viewport={"width": 1280, "height": 1000})
+        page = kim.page
+        page.get_by_text("Settings").click()
+        page.get_by_label("Look at it before it is released").check()
+        page.get_by_label("choose files").set_input_files(film)
+        row = page.get_by_role("row", name="interview.mp4")
+        expect(row).to_contain_text("To be reviewed", timeout=PATIENCE * 1000)
+        row.get_by_role("link").click()
+        expect(page.get_by_role("link", name="Download")).to_have_count(0)
+        page.get_by_role("link", name="People", exact=True).click()
+        expect(page.get_by_role("article")).to_have_count(2)
+        job = page.url.split("/")[-2]
+        seen(kim)
+        page.get_by_role("article", name="Person 2").get_by_role("button", name="Cover instead").click()
+        page.get_by_role("button", name="Draw again").click()
+        release = page.get_by_role("button", name="Release the film")
+        expect(release).to_be_enabled(timeout=PATIENCE * 1000)  # nobody reloads the page
+        covered = page.get_by_role("article", name="Person 2")
+        expect(covered).to_contain_text("a reviewer wanted it")
+        expect(page.get_by_role("article", name="Person 1")).not_to_contain_text("a reviewer wanted it")
+        page.get_by_role("link", name="Compare").first.click()
+        page.get_by_role("button", name="Show the original").click()
+        becomes(kim, "document.querySelector('#before')?.readyState >= 2")  # it was brought, and is there still
+        becomes(kim, "document.querySelector('#after').readyState >= 2")
+        looks = [entry.what for entry in farm.book.history(job) if "original" in entry.what]
+        assert len(looks) == 2, looks
+        page.get_by_role("link", name="People", exact=True).click()
+        release.click()
+        page.get_by_role("dialog").get_by_role("button", name="Yes").click()
+        with page.expect_download(timeout=PATIENCE * 1000) as fetched:
+            page.get_by_role("link", name="Download").click(timeout=PATIENCE * 1000)
+        output = tmp_path / fetched.value.suggested_filename
+        fetched.value.save_as(output)
+        with av.open(str(output)) as container:
+            assert sum(1 for _ in container.decode(video=0)) == 28
+        assert not farm.objects("uploads")
+        kim.close()
+        assert serving.end() == 0
+
+
+def seen(kim: Watcher) -> None:
+    """The pictures of a person: the new face is there, the original comes when it is asked for."""
+    page, shown = kim.page, "[...document.querySelectorAll('.face-tile > img')].every(it => it.naturalWidth > 40)"
+    card = page.get_by_role("article", name="Person 1")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    expect(card.get_by_role("img", name="Person 1 in the result")).to_be_visible()
+    becomes(kim, shown)
+    assert any("after.jpg" in url for url in asked)
+    assert not any("before.jpg" in url for url in asked)
+    card.get_by_title("history will say").click()
+    expect(card.get_by_role("img", name="Person 1 in the original")).to_be_visible()
+    becomes(kim, shown)
+    if PICTURES:
+        page.screenshot(path=Path(PICTURES) / "review-real.png", full_page=True)
