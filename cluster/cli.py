@@ -24,10 +24,13 @@ def run(arguments: list[str]) -> int:
     """The exit code. Only usage errors and bugs come up to here; commands tell their own failures."""
     # Imported here: these take 0.3 s, and Ctrl-C must find its handler in place.
     import typer
+    from typer.completion import completion_init  # type: ignore[attr-defined]
 
     from cluster.commands import app
     from pipeline.errors import PipelineError
 
+    if "_VEILFARM_COMPLETE" in os.environ:
+        completion_init()  # a shell asks how a command could go on
     try:
         result = app(arguments, standalone_mode=False, prog_name="veilfarm")
     except typer.Exit as error:

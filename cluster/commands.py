@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cluster import exits, farmcommands, jobcommands, processes, report
+from cluster import exits, farmcommands, filmcommands, jobcommands, processes, report, submitting
 from cluster.config import Request, UsageError, moment, pool_settings
 from cluster.inputs import check_writable, pairs
 from cluster.job import Veil
@@ -142,47 +142,7 @@ def demo(
     return code
 
 
-@app.command()
-def sheet(
-    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="The source.")],
-    after: Annotated[Path, typer.Argument(metavar="AFTER", help="The output.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The PNG to write.")],
-    columns: Annotated[int, typer.Option(min=1, max=20, help="Pairs side by side.")] = 4,
-    rows: Annotated[int, typer.Option(min=1, max=50, help="Rows of pairs.")] = 2,
-    width: Annotated[int, typer.Option(min=32, max=1920, help="Width of one picture in pixels.")] = 320,
-) -> int:
-    """Draw a contact sheet: frames of a film above the same frames of another."""
-    from pipeline.sheet import contact_sheet
-
-    contact_sheet(before, after, output, columns=columns, rows=rows, width=width)
-    print(output)
-    return exits.DONE
-
-
-@app.command()
-def doctor(
-    store: Annotated[
-        str, typer.Argument(metavar="STORE", envvar="VEILFARM_STORE", help="s3://BUCKET/FOLDER, or a folder.")
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="Tell it as one JSON object.")] = False,
-) -> int:
-    """Try what a farm needs of a store, say what each means, and leave nothing behind."""
-    from cluster import doctor as findings
-    from storage.address import open_store
-    from storage.objects import StoreError
-    from storage.probe import probe
-    from storage.retry import HASTY
-
-    try:
-        result = probe(open_store(store, patience=HASTY))
-    except StoreError as error:
-        print(f"veilfarm: {error}", file=sys.stderr)
-        return exits.FAILED
-    print(findings.as_json(store, result) if as_json else "\n".join(findings.as_lines(store, result)))
-    return findings.exit_code(result)
-
-
-for command in (*farmcommands.COMMANDS, *jobcommands.COMMANDS):
+for command in (*farmcommands.COMMANDS, *submitting.COMMANDS, *jobcommands.COMMANDS, *filmcommands.COMMANDS):
     app.command()(command)
 
 

@@ -3,9 +3,18 @@
 import json
 
 from cluster import exits
-from storage.probe import ProbeResult, Verdict
+from cluster.client.answers import StoreHealth
+from storage.probe import Finding, ProbeResult, Verdict
 
 _SIGNS = {Verdict.GOOD: "ok", Verdict.LIMITED: "limited", Verdict.BAD: "BAD", Verdict.UNKNOWN: "unknown"}
+
+
+def of_server(health: StoreHealth) -> ProbeResult:
+    """What a server found, as if it was found here."""
+    known = {verdict.value: verdict for verdict in Verdict}
+    return ProbeResult(
+        "", tuple(Finding(f.name, known.get(f.verdict, Verdict.UNKNOWN), f.meaning) for f in health.findings)
+    )
 
 
 def exit_code(result: ProbeResult) -> int:

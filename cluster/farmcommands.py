@@ -1,39 +1,39 @@
-"""Subcommands for a farm as a whole: serve, submit, workers, token."""
+"""Subcommands for a farm as a whole: serve, workers, token."""
 
 import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cluster import exits, log, processes, records
-from cluster.common import KNOWN, Json, Store, opened, told, wait_for
-from cluster.config import LISTEN, UsageError, moment, pool_settings, project_key
-from cluster.desk import Wish
-from cluster.inputs import films_below
-from cluster.job import Veil
+from cluster.common import KNOWN, Json, on_farm, opened, told
+from cluster.config import LISTEN, pool_settings
 from cluster.localray import LocalPool
 from cluster.progress import own_streams
 from cluster.raypool import ClusterSettings, RayPool
-from cluster.service import Service, ServicePool, read_status
+from cluster.service import Service, ServicePool
 from cluster.steps import PipelineSteps
 from cluster.tables import ago, table
-from cluster.users import NoSuchUser, NotAllowed, Role, Users
+from cluster.users import Role
+from cluster.ways.way import Way
 from pipeline import device as devices
-from storage import layout
-from storage.address import is_object
-from storage.objects import StoreError
 
 if TYPE_CHECKING:
     from cluster.front import Front
 
 
 def serve(
-    store: Store,
+    store: Annotated[
+        str,
+        typer.Option(
+            "--store", metavar="PLACE", envvar="VEILFARM_STORE", help="The farm's store: s3://BUCKET/… or a folder."
+        ),
+    ],
     ray: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster: auto, or HOST:PORT. Default: one of its own.")
     ] = None,
@@ -109,102 +109,20 @@ def _serve(service: Service, pool: Any, front: "Front", say: Callable[[str], Non
     return exits.DONE
 
 
-def submit(
-    inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Films: paths, folders, or s3://BUCKET/KEY.")],
-    store: Store,
-    to: Annotated[
-        str, typer.Option(metavar="PLACE", help="Where the films go: a path or s3://… Default: the farm's store.")
-    ] = "",
-    veil: Annotated[Veil, typer.Option(help="What every face becomes: nobody's face, or a cover.")] = Veil.NOBODY,
-    seed_key: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Project key: the same person gets the same face in all jobs with this key."),
-    ] = None,
-    quality: Annotated[str, typer.Option(help="draft, good or best; or a CRF; or CRF:preset.")] = "good",
-    codec: Annotated[str | None, typer.Option(help="h264, hevc or av1.")] = None,
-    start: Annotated[str | None, typer.Option("--from", help="First moment of the output.")] = None,
-    stop: Annotated[str | None, typer.Option("--until", help="Moment at which the output ends.")] = None,
-    device: Annotated[str, typer.Option(help="any, cpu or cuda.")] = "any",
-    priority: Annotated[int, typer.Option(min=-1000, max=1000, help="More goes first.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Most workers at once.")] = None,
-    after: Annotated[list[str] | None, typer.Option(metavar="JOB", help="Wait until this job is done.")] = None,
-    deadline: Annotated[float | None, typer.Option(metavar="HOURS", help="A hint: done in so many hours.")] = None,
-    owner: Annotated[str, typer.Option(help="Whose job it is; owners share the farm fairly.")] = "",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a film that is there.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; the exit code tells how it was.")] = False,
-    as_json: Json = False,
-) -> int:
-    """Hand films to the farm. Prints the ids of their jobs."""
-    try:
-        book, desk = opened(store)
-        key, mark = None, None
-        if seed_key is not None:
-            mark, warning = project_key(seed_key)
-            key = seed_key.read_bytes()
-            if warning:
-                print(f"veilfarm: {warning}", file=sys.stderr)
-        wish = Wish(
-            to=to,
-            veil=veil,
-            quality=quality,
-            codec=codec,
-            start=moment(start) if start is not None else None,
-            stop=moment(stop) if stop is not None else None,
-            device=device,
-            overwrite=overwrite,
-            owner=owner,
-            priority=priority,
-            limit=limit,
-            deadline=time.time() + deadline * 3600 if deadline is not None else None,
-            after=desk.choose(after or ()),
-            key_fingerprint=mark,
-        )
-        if device not in ("any", "cpu", "cuda"):
-            raise UsageError(f"--device {device} is unknown", "it is any, cpu or cuda", "give one of these")
-        films = _films(inputs)
-    except KNOWN as error:
-        return told(error)
-    code, jobs = exits.DONE, []
-    for film in films:
-        try:
-            jobs.append(desk.submit(film, wish, key, several=len(films) > 1))
-            print(json.dumps({"job": jobs[-1], "source": film}) if as_json else f"{jobs[-1]}  {film}")
-        except KNOWN as error:
-            code = max(code, told(error))
-    return max(code, wait_for(book, jobs)) if wait else code
-
-
-def _films(inputs: Iterable[str]) -> list[str]:
-    found = []
-    for each in inputs:
-        path = Path(each)
-        if not is_object(each) and path.is_dir():
-            found += [str(film) for film in films_below(path)]
-        else:
-            found.append(each)
-    return found
-
-
+@on_farm
 def workers(
-    store: Store,
+    farm: Way,
     drain: Annotated[list[str] | None, typer.Option(metavar="WORKER", help="Give it no more orders.")] = None,
     undrain: Annotated[list[str] | None, typer.Option(metavar="WORKER", help="Give it orders again.")] = None,
     unblock: Annotated[list[str] | None, typer.Option(metavar="WORKER", help="Give it another chance.")] = None,
     as_json: Json = False,
 ) -> int:
     """Show the workers, as the controller saw them last; take one out, or in again."""
-    try:
-        book, _ = opened(store)
-        for name in drain or ():
-            book.mark(layout.drain(name))
-        for name in undrain or ():
-            book.store.delete(layout.drain(name))
-        for name in unblock or ():
-            book.mark(layout.unblock(name))
-        status = read_status(book.store)
-    except KNOWN as error:
-        return told(error)
-    if status is None:
+    for mark, names in (("drain", drain), ("undrain", undrain), ("unblock", unblock)):
+        for name in names or ():
+            farm.mark(name, mark)
+    status = farm.workers()
+    if status.at is None:
         print("veilfarm: no controller has worked on this store", file=sys.stderr)
         return exits.FAILED
     if as_json:
@@ -217,9 +135,10 @@ def workers(
     return exits.DONE
 
 
+@on_farm
 def token(
+    farm: Way,
     user: Annotated[str, typer.Argument(metavar="USER", help="Who gets it. Somebody new is made.")],
-    store: Store,
     role: Annotated[Role | None, typer.Option(help="Of somebody new. Default: submitter.")] = None,
     team: Annotated[str, typer.Option(help="Of somebody new: whose jobs they see, too.")] = "",
     days: Annotated[float | None, typer.Option(min=0.001, max=3660, help="When it ends. Default: never.")] = None,
@@ -228,40 +147,18 @@ def token(
     revoke: Annotated[list[str] | None, typer.Option(metavar="ID", help="End this token of the user.")] = None,
 ) -> int:
     """Make a token for the HTTP API, and print it this once."""
-    try:
-        book, _ = opened(store)
-        users = Users(book.store)
-        if show or revoke:
-            return _old_tokens(users, user, tuple(revoke or ()))
-        try:
-            known = users.user(user)
-        except NoSuchUser:
-            known = users.add(user, role or Role.SUBMITTER, team)
-        if role not in (None, known.role) or team not in ("", known.team):
-            why = f"role {known.role}, team {known.team or '-'}"
-            raise UsageError(f"there is a user {user} already", why, "leave --role and --team out")
-        print(users.issue(user, label, days)[0])
-    except (*KNOWN, NoSuchUser, NotAllowed) as error:
-        told(error)
-        return exits.FAILED if isinstance(error, StoreError) else exits.REFUSED
-    return exits.DONE
-
-
-def _old_tokens(users: Users, user: str, revoke: tuple[str, ...]) -> int:
-    """Revoke some, then show all. Raises NoSuchUser."""
-    users.user(user)
-    for name in revoke:
-        if users.token(name).user != user:
-            raise NoSuchUser(f"{user} has no token {name}")
-        users.revoke(name)
+    if not show and not revoke:
+        print(farm.token(user, role, team, days, label))
+        return exits.DONE
     now = time.time()
     lines = []
-    for each in users.tokens(user):
-        state = "good" if each.good(now) else "revoked" if each.revoked else "ended"
+    for each in farm.tokens(user, revoke or ()):
+        good = each.revoked is None and (each.expires is None or now < each.expires)
+        state = "good" if good else "revoked" if each.revoked else "ended"
         ends = time.strftime("%Y-%m-%d %H:%M", time.localtime(each.expires)) if each.expires else "never"
         lines.append((each.id, each.label, ago(each.made), ends, state))
     table(("token", "label", "made", "ends", "state"), lines)
     return exits.DONE
 
 
-COMMANDS = (serve, submit, workers, token)
+COMMANDS = (serve, workers, token)

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from cluster.account import Progress
+from cluster.client.answers import Job, Progress
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -15,18 +16,23 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for head in heads:
         made.add_column(head, overflow="fold")
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*(Text(printable(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
     console.print(made)
 
 
+def printable(text: str) -> str:
+    """Without what a terminal would take for orders: names come from whoever submits films."""
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
+
+
 def bar(progress: Progress | None) -> str:
     """How far a step is, with rate and time to go: "render 120/300 (40 %), 12.5 fps, 14 s"."""
     if progress is None:
         return ""
-    text = progress.step.value
+    text = progress.step
     if progress.total > 1:
         text += f" {progress.done}/{progress.total} ({100 * progress.done // progress.total} %)"
     if progress.fps:
@@ -36,6 +42,11 @@ def bar(progress: Progress | None) -> str:
     return text
 
 
+def job_line(job: Job) -> str:
+    """Its state in one line."""
+    return printable(f"{job.state} {bar(job.progress)}".rstrip() + (f": {job.reason}" if job.reason else ""))
+
+
 def duration(seconds: float) -> str:
     """ "14 s", "3 min", "2.5 h", "4 d"."""
     if seconds < 90:
@@ -43,6 +54,14 @@ def duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 172800 else f"{seconds / 86400:.0f} d"
+
+
+def clock(seconds: float) -> str:
+    """A time of a film: "0:04.8", "1:02:03.2"."""
+    tenths = round(max(0.0, seconds) * 10)
+    minutes, rest = divmod(tenths, 600)
+    text = f"{rest // 10:02d}.{rest % 10}"
+    return f"{minutes // 60}:{minutes % 60:02d}:{text}" if minutes >= 60 else f"{minutes}:{text}"
 
 
 def ago(moment: float) -> str:

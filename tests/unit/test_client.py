@@ -16,7 +16,7 @@ from farmserver import Cable, answering, cable, token
 from cluster.api import incoming
 from cluster.api.limits import Limits
 from cluster.book import JobResult
-from cluster.client import FarmClient, sending
+from cluster.client import sending
 from cluster.client.answers import TokenMade
 from cluster.client.errors import (
     Answered,
@@ -36,6 +36,7 @@ from cluster.client.errors import (
     Unusable,
     of_problem,
 )
+from cluster.client.farm import FarmClient
 from cluster.client.listening import parsed
 from cluster.client.wire import Patience
 from cluster.job import new_id

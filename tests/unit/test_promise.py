@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import typer.main
 
-from cluster import config, job, workers
+from cluster import config, job, manifest, workers
 from cluster.commands import app
 from pipeline import edits
 
-_STORE = {"store": "the farm's store"}
+_STORE = {"store": "the farm's store", "server": "an address", "token_file": "a file with a token"}
 _JOB = {**_STORE, "job": "an id"}
 _JOBS = {**_STORE, "names": "ids"}
 
@@ -55,6 +55,14 @@ OPTIONS = {
         "width": "a number",
     },
     "doctor": {**_STORE, "as_json": "a switch"},
+    "verify": {
+        "source": "a film that is looked at",
+        "output": "a film that is looked at",
+        "start": "a time",
+        "stop": "a time",
+        "as_json": "a switch",
+    },
+    "completion": {"shell": "one of three words"},
     "serve": {
         "store": "the farm's store",
         "ray": "an address",
@@ -74,8 +82,9 @@ OPTIONS = {
         "debug": "a switch",
     },
     "submit": {
+        **_STORE,
         "inputs": "the films whose faces go",
-        "store": "the farm's store",
+        "manifest_file": "a list of films whose faces go, and of options that are here, too",
         "to": "where the result goes",
         "veil": "one of three words",
         "seed_key": "a file of random bytes: the seed of an HMAC",
@@ -89,6 +98,8 @@ OPTIONS = {
         "after": "ids of jobs",
         "deadline": "a number",
         "owner": "whose job it is",
+        "name": "the film's name",
+        "job": "an id",
         "overwrite": "a switch",
         "wait": "a switch",
         "as_json": "a switch",
@@ -104,13 +115,22 @@ OPTIONS = {
         "show": "a switch",
         "revoke": "ids",
     },
-    "jobs": {**_STORE, "state": "words", "owner": "a filter", "limit": "a number", "as_json": "a switch"},
+    "jobs": {
+        **_STORE,
+        "state": "words",
+        "owner": "a filter",
+        "name": "a filter",
+        "limit": "a number",
+        "as_json": "a switch",
+    },
     "show": {**_JOB, "as_json": "a switch"},
+    "people": {**_JOB, "as_json": "a switch"},
+    "watch": {**_JOBS, "as_json": "a switch"},
     "report": _JOB,
     "logs": {**_JOB, "unit": "a step and a number"},
     "fetch": {**_JOB, "output": "a file that is written", "overwrite": "a switch"},
     "priority": {**_JOBS, "value": "a number"},
-    **dict.fromkeys(("watch", "pause", "resume", "cancel", "retry", "erase"), _JOBS),
+    **dict.fromkeys(("pause", "resume", "cancel", "retry", "erase"), _JOBS),
     None: {"version": "a switch"},
 }
 
@@ -157,15 +177,30 @@ def test_a_veil_is_one_of_three() -> None:
     assert {veil.value for veil in job.Veil} == {"nobody", "mosaic", "solid"}
 
 
-def test_the_only_environment_variable_that_is_read_names_the_store() -> None:
+def test_the_environment_that_is_read_names_the_farm() -> None:
     """Of this project, that is; what Ray, the store and the system read has no faces."""
     options = [parameter for command in commands().values() for parameter in command.params]
     assert {parameter.name for parameter in options if getattr(parameter, "envvar", None)} == {"store"}
-    for source in Path(config.__file__).parent.glob("*.py"):
-        text = source.read_text(encoding="utf-8")
-        assert "getenv" not in text, source.name
-        assert "environ[" not in text, source.name
-        assert "environ.get" not in text, source.name
+    folder = Path(config.__file__).parent
+    for source in sorted(folder.rglob("*.py")):
+        text, name = source.read_text(encoding="utf-8"), str(source.relative_to(folder))
+        if name == "ways/settings.py":
+            found = set(re.findall(r"VEILFARM_[A-Z_]+|XDG_[A-Z_]+", text))
+            assert found == {
+                *("VEILFARM_STORE", "VEILFARM_SERVER", "VEILFARM_TOKEN", "VEILFARM_TOKEN_FILE", "VEILFARM_CONFIG"),
+                *("XDG_CONFIG_HOME", "XDG_CACHE_HOME"),
+            }
+            continue
+        assert "getenv" not in text, name
+        assert "environ[" not in text, name
+        assert "environ.get" not in text, name
+
+
+def test_a_line_of_a_list_has_no_room_for_a_face() -> None:
+    assert set(manifest.COLUMNS) == {
+        *("source", "to", "veil", "quality", "codec", "from", "until", "device", "priority", "limit", "deadline"),
+        *("after", "owner", "name", "id", "overwrite"),
+    }
 
 
 PAGES = Path(config.__file__).parent / "dashboard"

@@ -1,0 +1,80 @@
+"""`veilfarm verify`: any two films are held against each other."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import Ran, veilfarm
+from filmgen import Film, ffmpeg, make
+
+TAGGED = ("-metadata", "title=A talk", "-metadata", "artist=Kim")
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With sound of two tracks and two tags."""
+    folder = tmp_path_factory.mktemp("verify")
+    plain = make(Film(pattern="ntsc", sound=2, delay=Fraction(1, 10)), folder / "plain.mp4")
+    ffmpeg("-i", plain, "-map", "0", "-c", "copy", *TAGGED, folder / "film.mp4")
+    return folder / "film.mp4"
+
+
+def checks(ran: Ran) -> dict[str, Any]:
+    """By name, of a run with --json."""
+    found = json.loads(ran.out)
+    assert found["good"] is (ran.code == 0)
+    return {each["name"]: each for each in found["checks"]}
+
+
+def test_a_copy_is_the_same(film: Path, tmp_path: Path) -> None:
+    ffmpeg("-i", film, "-map", "0", "-c", "copy", tmp_path / "copy.mp4")
+    ran = veilfarm("verify", film, tmp_path / "copy.mp4")
+    assert ran.code == 0, ran.out
+    assert "30 of 30" in ran.out
+    assert "every packet of 2 tracks is the same" in ran.out
+    assert "all 2 are there" in ran.out
+
+
+def test_what_swap_makes_is_the_same(film: Path, tmp_path: Path) -> None:
+    assert veilfarm("swap", film, "-o", tmp_path / "out.mp4", "--veil", "mosaic").code == 0
+    ran = veilfarm("verify", film, tmp_path / "out.mp4", "--json")
+    assert ran.code == 0, ran.out
+    part = tmp_path / "part.mp4"
+    assert veilfarm("swap", film, "-o", part, "--veil", "mosaic", "--from", "5f", "--to", "20f").code == 0
+    assert veilfarm("verify", film, part, "--from", "5f", "--to", "20f").code == 0
+    assert checks(veilfarm("verify", film, part, "--json"))["frames"]["told"] == "15 of 30"
+
+
+@pytest.mark.parametrize(
+    ("options", "bad"),
+    [
+        (("-map", "0", "-c", "copy", "-map_metadata", "-1"), {"tags": ["title", "artist"]}),
+        (("-map", "0:v", "-map", "0:a:0", "-c", "copy"), {"streams": 1, "sound": 0}),
+        (("-map", "0", "-c:v", "copy", "-c:a", "aac", "-b:a", "32k"), {"sound": 0}),
+        (("-map", "0", "-c:a", "copy", "-r", "25"), {"frames": 0, "frame times": 0}),
+        (("-map", "0", "-c", "copy", "-metadata", "location=+48.1+011.5/"), {"nothing that identifies": 2}),
+        (("-map", "0:v", "-c", "copy", "-frames:v", "20"), {"frames": 0, "frame times": 0, "streams": 2, "sound": 0}),
+    ],
+)
+def test_what_is_lost_is_told(film: Path, tmp_path: Path, options: tuple[str, ...], bad: dict[str, Any]) -> None:
+    ffmpeg("-i", film, *options, tmp_path / "other.mp4")
+    ran = veilfarm("verify", film, tmp_path / "other.mp4", "--json")
+    assert ran.code == 1
+    found = checks(ran)
+    assert {name for name, each in found.items() if not each["good"]} == set(bad)
+    for name, items in bad.items():
+        told = found[name]["items"]
+        assert sorted(told) == sorted(items) if isinstance(items, list) else len(told) == items
+
+
+@pytest.mark.parametrize(
+    "wrong", [("none.mp4", "{film}"), ("{film}", "none.mp4"), ("{text}", "{film}"), ("{film}", "{text}")]
+)
+def test_what_is_no_film_is_one_line(film: Path, tmp_path: Path, wrong: tuple[str, str]) -> None:
+    (tmp_path / "text.mp4").write_text("no film")
+    names = [each.format(film=film, text=tmp_path / "text.mp4") for each in wrong]
+    ran = veilfarm("verify", *names)
+    assert ran.code == 2
+    assert ran.complaint
