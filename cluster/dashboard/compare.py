@@ -3,7 +3,6 @@ each time one asks, the job's history says so."""
 
 import contextlib
 import hashlib
-import logging
 import threading
 import time
 from pathlib import Path
@@ -12,11 +11,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response
 
 from cluster import sessions
+from cluster.api import originals
 from cluster.api import review as edits_api
 from cluster.api.context import Context, Ctx, seen
 from cluster.api.outputs import send
 from cluster.api.problems import Problem
-from cluster.book import Entry, JobResult
+from cluster.book import JobResult
 from cluster.dashboard.job import STRIPS, WIDTH, JobId, head
 from cluster.dashboard.pages import LookingReviewer, OwnForm, Page, drawn, go
 from cluster.dashboard.strip import Cell
@@ -27,8 +27,6 @@ from cluster.users import User
 from storage import layout
 from storage.address import is_object, parse_object
 from storage.objects import NoSuchObject, ObjectStore, StoreError
-
-_LOG = logging.getLogger(__name__)
 
 router = APIRouter(route_class=Page, include_in_schema=False)
 LOOK = 15 * 60.0  # seconds for which one look at an original lasts
@@ -185,14 +183,9 @@ def ask(request: Request, ctx: Ctx, user: LookingReviewer, job: JobId, fields: O
         LOOKS.end(session, job)
     else:
         _original(ctx, ctx.book.ledger(job).spec())
-        _note(ctx, user, job)
+        originals.note(ctx, user, job)
         LOOKS.begin(session, job)
     return go(f"/jobs/{job}/compare")
-
-
-def _note(ctx: Context, user: User, job: str) -> None:
-    ctx.book.note(job, Entry(time.time(), user.name, "looked at the original"))
-    _LOG.info("%s looks at the original of job %s", user.name, job, extra={"job": job, "user": user.name})
 
 
 @router.get("/jobs/{job}/original")

@@ -24,7 +24,7 @@ router = APIRouter(route_class=Page, include_in_schema=False)
 PER_PAGE = 50
 _MOST = 500  # jobs in one form
 MOVES = (Move.PAUSE, Move.RESUME, Move.CANCEL, Move.RETRY)
-_STEPS = list(Step)
+_STEPS = [step for step in Step if step is not Step.MEND]  # which most films don't need
 
 State = Annotated[JobState | None, Query()]
 Owner = Annotated[str, Query(max_length=200)]
@@ -124,7 +124,7 @@ def progress(now: Progress) -> dict[str, Any]:
     share = min(1.0, now.done / now.total) if now.total else None
     return {
         "step": now.step.value,
-        "number": _STEPS.index(now.step) + 1,
+        "number": _STEPS.index(Step.LINK if now.step is Step.MEND else now.step) + 1,
         "steps": len(_STEPS),
         "share": share,
         "fps": now.fps,

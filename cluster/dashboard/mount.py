@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from cluster.api.context import Context
-from cluster.dashboard import accounts, compare, entry, farm, job, jobs, people, review
+from cluster.dashboard import accounts, compare, entry, farm, frames, job, jobs, people, review
 from cluster.dashboard.pages import HERE, failed
 from cluster.dashboard.series import Series
 
@@ -46,7 +46,7 @@ def mount(app: FastAPI) -> FastAPI:
     context, app.state.series = app.state.context, Series()
     assert isinstance(context, Context)
     app.state.series.watch(context.progress, context.stopping)
-    for module in (entry, jobs, job, people, review, compare, farm, accounts):
+    for module in (entry, jobs, job, people, review, frames, compare, farm, accounts):
         app.include_router(module.router)
     _errors(app)
     app.mount("/static", _Static(directory=HERE / "static"))

@@ -3,18 +3,23 @@
 import html
 import re
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from dashfarm import Dash, held
 
 from cluster.book import Control
 from cluster.edits import Edits
+from cluster.job import IndexFacts, Plan, Step, new_id
+from cluster.ledger import Ledger, Unit
 from cluster.sessions import COOKIE, mark
 from cluster.states import JobState, Move
 from cluster.users import Role
 from pipeline.edits import Edit
+from pipeline.facts import FrameIndex
 
 
 @pytest.fixture
@@ -194,3 +199,32 @@ def test_the_film_that_waits_is_sent_in_ranges_and_only_while_it_waits(dash: Das
     assert (answer.status_code, answer.content) == (206, b"il")
     dash.book.change(job, "kim", Move.CANCEL)
     assert kim.look("result").status_code == 404
+
+
+def test_the_frame_at_a_moment_is_the_one_that_is_shown_then(dash: Dash, job: str, kim: Somebody) -> None:
+    pts = np.array([100, 140, 150, 400, 410], np.int64)  # a variable rate, in hundredths of a second
+    flags = np.ones(5, np.bool_)
+    index = FrameIndex(pts, np.array([40, 10, 250, 10, 20], np.int64), flags, ~flags, (), 0, Fraction(1, 100))
+    ledger = Ledger(dash.store, job)
+    for step, facts in ((Step.INDEX, IndexFacts(5, Fraction(33, 10), 1, 0)), (Step.PLAN, Plan(1, 5, ()))):
+        ledger.undo(Unit(step))
+        attempt = new_id()
+        if step is Step.INDEX:
+            scratch = ledger.begin(Unit(step), attempt)
+            index.save(scratch / "index.npz")
+            ledger.keep(Unit(step), attempt, scratch)
+        ledger.commit(Unit(step), attempt, facts, 1.0)
+
+    def look(what: str) -> tuple[int, float, float]:
+        found = kim.look(f"frames?{what}").json()
+        return found["frame"], found["begins"], found["ends"]
+
+    assert look("at=0") == (1, 0.0, 0.1)
+    assert look("at=0.1") == (2, 0.1, 2.6)
+    assert look("at=2.59") == (2, 0.1, 2.6)
+    assert look("at=99") == (4, 2.7, 2.9)
+    assert look("frame=3") == (3, 2.6, 2.7)
+    assert look("frame=0") == (1, 0.0, 0.1)
+    assert kim.look("frames?at=nan").status_code == 404
+    ledger.erase_tries(Unit(Step.INDEX))
+    assert kim.look("frames?at=0").status_code == 404

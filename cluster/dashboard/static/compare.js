@@ -116,8 +116,21 @@ class Marking {
     this.show();
   }
 
-  follow() {
-    if (this.place.open && document.activeElement !== this.fields.frame) this.fields.frame.value = this.compare.frame;
+  /** Tell which frame is shown: roughly at once, exactly when the farm has looked it up. */
+  async follow() {
+    const { after, frame } = this.compare;
+    if (!this.place.open || document.activeElement === this.fields.frame) return;
+    const at = after.currentTime;
+    if (at !== this.asked) this.fields.frame.value = frame;
+    if (!after.paused || at === this.asked) return;
+    this.asked = at;
+    const exact = await this.look(`at=${at.toFixed(6)}`);
+    if (exact && at === after.currentTime) this.fields.frame.value = exact.frame;
+  }
+
+  async look(what) {
+    const answer = await fetch(`${this.place.dataset.frames}?${what}`).catch(() => null);
+    return answer?.ok ? answer.json() : null;
   }
 
   at(event) {
@@ -140,11 +153,13 @@ class Marking {
     this.show();
   }
 
-  typed(field) {
-    if (field.name === "frame" && field.value !== "") {
-      this.compare.go((Number(field.value) + 0.5) / this.compare.rate - this.compare.begins);
-    }
+  async typed(field) {
     this.show();
+    if (field.name !== "frame" || field.value === "") return;
+    const wanted = field.value;
+    this.compare.go((Number(wanted) + 0.5) / this.compare.rate - this.compare.begins);
+    const exact = await this.look(`frame=${Number(wanted)}`);
+    if (exact && field.value === wanted) this.compare.go((exact.begins + exact.ends) / 2);
   }
 
   show() {
