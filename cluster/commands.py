@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cluster import exits, farmcommands, filmcommands, jobcommands, processes, report, submitting
+from cluster import exits, farmcommands, filmcommands, jobcommands, processes, report, reviewcommands, submitting
 from cluster.config import Request, UsageError, moment, pool_settings
 from cluster.inputs import check_writable, pairs
 from cluster.job import Veil
@@ -142,8 +142,9 @@ def demo(
     return code
 
 
-for command in (*farmcommands.COMMANDS, *submitting.COMMANDS, *jobcommands.COMMANDS, *filmcommands.COMMANDS):
-    app.command()(command)
+for module in (farmcommands, submitting, jobcommands, reviewcommands, filmcommands):
+    for command in module.COMMANDS:
+        app.command()(command)
 
 
 def run_swap(request: Request, as_json: bool, debug: bool) -> int:

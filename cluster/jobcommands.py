@@ -155,15 +155,22 @@ def people(farm: Way, job: OneJob, as_json: Json = False) -> int:
             str(person.replaced),
             str(person.covered),
             ", ".join(f"{why.removeprefix('cover_')} {count}" for why, count in _most_first(person)),
+            _reviewed(person),
         )
         for person in found
     ]
-    table(("person", "face", "when", "smallest", "replaced", "covered", "why covered"), lines)
+    table(("person", "face", "when", "smallest", "replaced", "covered", "why covered", "reviewer"), lines)
     return exits.DONE
 
 
 def _most_first(person: Person) -> list[tuple[str, int]]:
     return sorted(person.why_covered.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _reviewed(person: Person) -> str:
+    """What reviewers have made of them."""
+    said = [(person.mark or "").replace("_", " "), "drawn" if person.drawn else ""]
+    return ", ".join(filter(None, [*said, "not rendered yet" if person.pending else ""]))
 
 
 def _when(person: Person, rate: float | None) -> str:

@@ -105,6 +105,7 @@ COLUMNS = {
     "name": Column("name", _text),
     "id": Column("job", lambda value: _text(value).upper()),
     "overwrite": Column("overwrite", _truth),
+    "review": Column("review", _truth),
 }
 
 

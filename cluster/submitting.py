@@ -64,6 +64,9 @@ def submit(
         str | None, typer.Option("--id", metavar="ID", help="Id of the job: given again, it is the same job.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a film that is there.")] = False,
+    review: Annotated[
+        bool, typer.Option("--review", help="A reviewer has to approve the film before it is published.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; the exit code tells how it was.")] = False,
     as_json: Json = False,
 ) -> int:
@@ -87,6 +90,7 @@ def submit(
         owner=owner,
         name=name,
         job=job.upper() if job is not None else None,
+        review=review,
         seed_key=seed_key,
     )
     _check(plain)

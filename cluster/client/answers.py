@@ -37,6 +37,9 @@ class Job(Open):
     round: int  # retries begin a new one
     after: tuple[str, ...]
     progress: Progress | None = None
+    review: bool = False  # a reviewer has to approve the film before it is published
+    approved: bool = False
+    edits: int = 0  # version of the reviewers' edits that it is rendered with
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class Unit(Open):
     done: bool
     worker: str
     seconds: float
+    edited: bool = False  # made again, since a reviewer's edit changed it
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,9 @@ class Track(Open):
     smallest: int  # longer side of its box in pixels
     largest: int
     treatments: dict[str, int]
+    best: int = -1  # the frame that shows it best; -1: not known
+    mark: str | None = None  # what a reviewer chose for it
+    edits: tuple[str, ...] = ()  # ids of those that touched it
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +142,43 @@ class Person(Open):
     covered: int
     why_covered: dict[str, int]
     tracks: tuple[Track, ...]
+    kept: int = 0  # frames on which the face stays visible, as a reviewer wanted
+    no_face: int = 0  # frames of tracks that are no face, as a reviewer said
+    mark: str | None = None  # what reviewers chose for the tracks; "mixed": more than one thing
+    drawn: bool = False  # a box that a reviewer drew
+    pending: bool = False  # an edit of them isn't rendered yet
+    edits: tuple[str, ...] = ()  # ids of those that made them what they are
+
+
+@dataclass(frozen=True, slots=True)
+class Edit(Open):
+    """One thing that a reviewer changed. `kind`: "face", "cover", "merge", "split", "no_face", "keep" or "box"."""
+
+    id: str
+    kind: str
+    who: str
+    at: float
+    person: int | None = None
+    into: int | None = None
+    tracks: tuple[int, ...] = ()
+    track: int | None = None
+    frame: int | None = None
+    box: tuple[float, float, float, float] | None = None
+    reason: str = ""
+    made: int | None = None  # number of the person that a "split" or a "box" makes
+    rendered: bool = False  # the film is rendered with it, or is being so
+
+
+@dataclass(frozen=True, slots=True)
+class Edits(Open):
+    """All edits that hold, in their order."""
+
+    version: int  # counts changes
+    rendered: int  # the version that the film is rendered with
+    pending: bool  # something is to be rendered before the film can be approved
+    editable: bool
+    edits: tuple[Edit, ...]
+    tag: str = ""  # names the version: what was seen
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 from cluster import records
 from cluster.client import fetching, listening, sending
 from cluster.client.answers import (
+    Edits,
     Entry,
     Event,
     Finding,
@@ -199,6 +201,31 @@ class FarmClient:
         """What happens, without end, on after cuts. `last`: the id of the last event that is known."""
         return listening.events(self._wire, job, last, patience)
 
+    # Review
+
+    def edits(self, job: str) -> Edits:
+        """What reviewers have changed."""
+        return _edits(self._wire.ask("GET", f"{_job(job)}/edits"))
+
+    def edit(self, job: str, wish: Mapping[str, Any], seen: str) -> Edits:
+        """Change something; `wish`: the fields of NewEdit in docs/api.md. `seen`: the tag of the list that was looked
+        at. Raises Clash, which says what others did, when it is another one by now."""
+        return _edits(self._wire.ask("POST", f"{_job(job)}/edits", body=dict(wish), headers={"If-Match": f'"{seen}"'}))
+
+    def take_back(self, job: str, edit: str, seen: str) -> Edits:
+        """Undo one."""
+        headers = {"If-Match": f'"{seen}"'}
+        return _edits(self._wire.ask("DELETE", f"{_job(job)}/edits/{part(edit)}", headers=headers, again=False))
+
+    def mend(self, job: str) -> Job:
+        """Render what was edited."""
+        return _record(Job, self._wire.ask("POST", f"{_job(job)}/mend"))
+
+    def approve(self, job: str, seen: str | None = None) -> Job:
+        """Let the film be published; only if the list of edits is the one that was `seen`."""
+        headers = {"If-Match": f'"{seen}"'} if seen is not None else None
+        return _record(Job, self._wire.ask("POST", f"{_job(job)}/approve", headers=headers))
+
     # The farm
 
     def workers(self) -> Workers:
@@ -275,6 +302,10 @@ class FarmClient:
 
 def _job(job: str) -> str:
     return f"/v1/jobs/{part(job)}"
+
+
+def _edits(answer: Answer) -> Edits:
+    return replace(_record(Edits, answer), tag=answer.headers.get("ETag", "").removeprefix("W/").strip('"'))
 
 
 def _record(kind: type[Record], answer: Answer) -> Record:

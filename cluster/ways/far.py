@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import exits, records
-from cluster.client.answers import Entry, Job, JobDetail, Person, Progress, Token, Workers
+from cluster.client.answers import Edits, Entry, Job, JobDetail, Person, Progress, Token, Workers
 from cluster.client.errors import Clash, NoSuchThing
 from cluster.client.farm import FarmClient
 from cluster.config import UsageError
@@ -141,6 +141,7 @@ class Far:
             "limit": asked.limit,
             "deadline": time.time() + asked.deadline * 3600 if asked.deadline is not None else None,
             "after": list(asked.after),
+            "review": asked.review,
             "name": asked.name,
             "job": asked.job,
         }
@@ -215,6 +216,26 @@ class Far:
             return int(above) / int(below or 1)
         except (Clash, NoSuchThing, KeyError, TypeError, ValueError, ZeroDivisionError):
             return None
+
+    def edits(self, job: str) -> Edits:
+        """See Way."""
+        return self.client.edits(job)
+
+    def edit(self, job: str, wish: dict[str, Any], seen: str | None) -> Edits:
+        """See Way."""
+        return self.client.edit(job, wish, seen if seen is not None else self.client.edits(job).tag)
+
+    def take_back(self, job: str, edit: str, seen: str | None) -> Edits:
+        """See Way."""
+        return self.client.take_back(job, edit, seen if seen is not None else self.client.edits(job).tag)
+
+    def mend(self, job: str) -> Job:
+        """See Way."""
+        return self.client.mend(job)
+
+    def approve(self, job: str, seen: str | None) -> Job:
+        """See Way."""
+        return self.client.approve(job, seen)
 
     def report(self, job: str) -> dict[str, Any]:
         """See Way."""

@@ -9,10 +9,10 @@ from typing import Any
 from cluster import exits, records
 from cluster.account import Progress as Now
 from cluster.book import Book, Card, Control, NoSuchJob, NotNow
-from cluster.client.answers import Entry, Job, JobDetail, Person, Result, Token, Track, Workers
+from cluster.client.answers import Edits, Entry, Job, JobDetail, Person, Result, Token, Track, Workers
 from cluster.config import UsageError, moment, project_key
 from cluster.desk import Desk, Wish
-from cluster.job import LinkFacts, SourceFacts, Step, TrackFacts
+from cluster.job import SourceFacts, Step, TrackFacts
 from cluster.ledger import Unit
 from cluster.places import read_report
 from cluster.service import read_status
@@ -79,6 +79,7 @@ class Near:
             after=asked.after,
             key_fingerprint=mark,
             name=asked.name,
+            review=asked.review,
         )
         return wish, key
 
@@ -153,7 +154,7 @@ class Near:
     def people(self, job: str) -> tuple[Person, ...]:
         """See Way."""
         try:
-            linked = self.book.ledger(job).facts(LinkFacts)
+            linked = self.book.ledger(job).linked(self.book.control(job).edits)
         except NoSuchObject as error:
             raise NotNow("nobody has looked yet who is in the film") from error
         tracks: dict[int, list[TrackFacts]] = {}
@@ -168,6 +169,26 @@ class Near:
         except NoSuchObject:
             return None
         return float(found) if found else None
+
+    def edits(self, job: str) -> Edits:
+        """See Way."""
+        raise _reviewing()
+
+    def edit(self, job: str, wish: dict[str, Any], seen: str | None) -> Edits:
+        """See Way."""
+        raise _reviewing()
+
+    def take_back(self, job: str, edit: str, seen: str | None) -> Edits:
+        """See Way."""
+        raise _reviewing()
+
+    def mend(self, job: str) -> Job:
+        """See Way."""
+        raise _reviewing()
+
+    def approve(self, job: str, seen: str | None) -> Job:
+        """See Way."""
+        raise _reviewing()
 
     def report(self, job: str) -> dict[str, Any]:
         """See Way."""
@@ -233,6 +254,11 @@ def check_user(user: str, is_role: str, is_team: str, role: str | None, team: st
         raise UsageError(f"there is a user {user} already", why, "leave --role and --team out")
 
 
+def _reviewing() -> UsageError:
+    why = "who reviews a film is written down, and the store knows no users"
+    return UsageError("reviewing goes through a farm's server", why, "name it by --server, with a reviewer's token")
+
+
 def _facts(job: str, card: Card, control: Control, now: Now | None) -> dict[str, Any]:
     running = now if control.state is JobState.RUNNING else None
     facts = {**records.plain(card), **records.plain(control), "job": job, "progress": records.plain(running)}
@@ -248,7 +274,7 @@ def _person(number: int, identity: str | None, tracks: list[TrackFacts]) -> Pers
     treated: Counter[str] = Counter()
     for track in tracks:
         treated.update(track.treatments)
-    replaced = treated.pop("replace", 0)
+    replaced, kept, no_face = (treated.pop(name, 0) for name in ("replace", "kept", "no_face"))
     return Person(
         person=number,
         identity=identity,
@@ -258,5 +284,7 @@ def _person(number: int, identity: str | None, tracks: list[TrackFacts]) -> Pers
         replaced=replaced,
         covered=treated.total(),
         why_covered=dict(sorted(treated.items())),
+        kept=kept,
+        no_face=no_face,
         tracks=tuple(records.taken(Track, records.plain(track)) for track in tracks),
     )

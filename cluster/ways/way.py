@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from cluster.client.answers import Entry, Job, JobDetail, Person, Token, Workers
+from cluster.client.answers import Edits, Entry, Job, JobDetail, Person, Token, Workers
 from cluster.job import Veil
 from cluster.states import JobState, Move
 
@@ -32,6 +32,7 @@ class Asked:
     owner: str = ""
     name: str = ""
     job: str | None = None  # the id that it shall have
+    review: bool = False  # somebody has to approve it before it is published
     seed_key: Path | None = None
     several: bool = False  # it is one of many, so `to` is a folder
     where: str = ""  # it was asked for: file and line
@@ -75,6 +76,21 @@ class Way(Protocol):
 
     def rate(self, job: str) -> float | None:
         """Frames per second of its film, on average; None while nobody knows."""
+
+    def edits(self, job: str) -> Edits:
+        """What reviewers have changed."""
+
+    def edit(self, job: str, wish: dict[str, Any], seen: str | None) -> Edits:
+        """Change something; `seen`: the tag of the list that was looked at, None: as it is now."""
+
+    def take_back(self, job: str, edit: str, seen: str | None) -> Edits:
+        """Undo one."""
+
+    def mend(self, job: str) -> Job:
+        """Render what was edited."""
+
+    def approve(self, job: str, seen: str | None) -> Job:
+        """Let the film be published."""
 
     def report(self, job: str) -> dict[str, Any]:
         """Of a finished job."""

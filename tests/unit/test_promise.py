@@ -101,6 +101,7 @@ OPTIONS = {
         "name": "the film's name",
         "job": "an id",
         "overwrite": "a switch",
+        "review": "a switch",
         "wait": "a switch",
         "as_json": "a switch",
     },
@@ -125,6 +126,22 @@ OPTIONS = {
     },
     "show": {**_JOB, "as_json": "a switch"},
     "people": {**_JOB, "as_json": "a switch"},
+    "edits": {**_JOB, "undo": "an id", "seen": "a version", "as_json": "a switch"},
+    "edit": {
+        **_JOB,
+        "kind": "one of seven words",
+        "person": "a number",
+        "into": "a number",
+        "tracks": "numbers",
+        "track": "a number",
+        "frame": "a number",
+        "box": "four numbers",
+        "reason": "a note",
+        "seen": "a version",
+        "as_json": "a switch",
+    },
+    "mend": _JOBS,
+    "approve": {**_JOBS, "seen": "a version"},
     "watch": {**_JOBS, "as_json": "a switch"},
     "report": _JOB,
     "logs": {**_JOB, "unit": "a step and a number"},
@@ -199,7 +216,7 @@ def test_the_environment_that_is_read_names_the_farm() -> None:
 def test_a_line_of_a_list_has_no_room_for_a_face() -> None:
     assert set(manifest.COLUMNS) == {
         *("source", "to", "veil", "quality", "codec", "from", "until", "device", "priority", "limit", "deadline"),
-        *("after", "owner", "name", "id", "overwrite"),
+        *("after", "owner", "name", "id", "overwrite", "review"),
     }
 
 
