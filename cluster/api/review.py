@@ -13,7 +13,7 @@ from cluster.api.problems import Problem, responses
 from cluster.api.reviewmodels import EDIT, EditsOut, NewEdit, edit_out
 from cluster.book import Control, NotNow
 from cluster.edits import ChangedMeanwhile, EditList, Edits, told
-from cluster.job import IndexFacts, Plan, SourceFacts, new_id
+from cluster.job import IndexFacts, Plan, SourceFacts, Veil, new_id
 from cluster.jobindex import Row
 from cluster.ledger import Ledger
 from cluster.states import OVER, JobState, Move
@@ -118,7 +118,7 @@ def add(job: JobId, asked: NewEdit, ctx: Ctx, user: Reviewer, response: Response
     latest = _expected(edits, tag)
     edit = edits.numbered(_edit(asked, user, ctx.book.clock), latest)
     ledger = Ledger(ctx.book.store, job)
-    _check_box(ledger, edit)
+    _check(ledger, edit)
     new = (*latest.edits, edit)
     plan, index = ledger.facts(Plan), ledger.facts(IndexFacts)
     edits.standing(new, (plan.first, plan.last), float(index.frames / index.duration) if index.duration else 0.0)
@@ -143,8 +143,10 @@ def _edit(asked: NewEdit, user: User, clock: Callable[[], float]) -> Edit:
     )
 
 
-def _check_box(ledger: Ledger, edit: Edit) -> None:
-    """Raises EditRefused for a box that isn't in the picture."""
+def _check(ledger: Ledger, edit: Edit) -> None:
+    """Raises EditRefused for a face where all are covered, and for a box that isn't in the picture."""
+    if edit.kind is Kind.FACE and ledger.spec().veil is not Veil.NOBODY:
+        raise EditRefused("in this job every face is covered", "", "submit the film again with the veil nobody")
     if edit.kind is not Kind.BOX or edit.box is None:
         return
     source = ledger.facts(SourceFacts)

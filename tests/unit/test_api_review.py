@@ -21,6 +21,7 @@ from cluster.job import (
     SourceFacts,
     Step,
     TrackFacts,
+    Veil,
     source_of,
 )
 from cluster.ledger import Ledger, Unit
@@ -273,6 +274,12 @@ def test_a_job_that_isnt_reviewed_takes_no_edits(api: Api) -> None:
     kim = Reviewer(api, job)
     assert not kim.look()["editable"]
     assert "wasn't submitted for review" in kim.edit("cover", 409, person=0)["detail"]
+
+
+def test_where_all_faces_are_covered_nobody_gets_another(kim: Reviewer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ledger, "spec", lambda self: dataclasses.replace(plain_spec(), veil=Veil.MOSAIC))
+    assert "every face is covered" in kim.edit("face", 422, person=0)["detail"]
+    kim.edit("keep", person=0, reason="consent")
 
 
 def test_there_is_an_end_to_edits(kim: Reviewer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,7 @@ export class People {
   }
 
   async ask(link) {
+    this.close();
     const answer = await fetch(link.href, { headers: { "X-Fragment": "1" } }).catch(() => null);
     if (!answer?.ok) return location.assign(link.href); // which tells why
     const dialog = $("#ask");
