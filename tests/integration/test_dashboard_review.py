@@ -136,6 +136,13 @@ def test_everything_that_a_reviewer_can_do(dash: Dash, somebody: Any) -> None:
     noted(page, "being drawn")
     assert dash.book.control(job).state is JobState.QUEUED
     expect(page.get_by_role("heading", name="The film is being drawn")).to_be_visible()
+    vic = somebody("vic", Role.VIEWER).page
+    vic.goto(f"/jobs/{job}")
+    expect(vic.get_by_role("heading", name="Council meeting.mp4")).to_be_visible()
+    for link in ("People", "Compare", "Download"):
+        expect(vic.get_by_role("link", name=link)).to_have_count(0)
+    vic.goto(f"/jobs/{job}/people")
+    expect(vic.get_by_role("heading", name="This is not for your role")).to_be_visible()
 
 
 def film(folder: Path) -> Path:
