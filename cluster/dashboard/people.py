@@ -15,6 +15,7 @@ from cluster.dashboard.job import STRIPS, WIDTH, JobId, head
 from cluster.dashboard.pages import LookingReviewer, Page, drawn
 from cluster.dashboard.strip import Strip
 from cluster.dashboard.words import Words
+from cluster.job import Veil
 from cluster.states import JobState
 from cluster.users import User
 from pipeline.edits import Edit, Kind
@@ -62,6 +63,7 @@ def page(ctx: Context, user: User, job: str, clash: dict[str, Any] | None = None
         "approved": control.approved,
         "held": control.state is JobState.REVIEW,
         "edits_now": listed is not None and listed.editable and user.changes(row.card),
+        "faced": ctx.book.ledger(job).spec().veil is Veil.NOBODY,
         "pictures": control.state is JobState.REVIEW,
         "clash": clash,
     }

@@ -22,13 +22,14 @@ from cluster.dashboard.pages import LookingReviewer, OwnForm, Page, drawn, go, w
 from cluster.dashboard.people import page, starts, told
 from cluster.dashboard.said import say
 from cluster.dashboard.words import Words
-from cluster.edits import Edits
+from cluster.edits import EditList, Edits
 from cluster.users import User
 from pipeline.edits import Edit, Kind
 from pipeline.errors import EditRefused
 
 router = APIRouter(route_class=Page, include_in_schema=False)
 Number = Annotated[int, Path(ge=0, le=10**9)]
+_MOST_TOLD = 50  # changes of others, to a reviewer whose page is old
 _TRIES = 5  # at an edit, while others change other people
 Form = dict[str, list[str]]
 
@@ -79,10 +80,14 @@ def edit(request: Request, ctx: Ctx, user: LookingReviewer, job: JobId, fields: 
     except ValidationError as error:
         return _refused(request, ctx, user, job, fields, t("refuse.form"), error)
     tag = fields.get("tag", [""])[0]
+    left = list(wanted)
     try:
-        for one in wanted:
-            tag = _send(ctx, user, job, one, tag, t)
+        while left:
+            tag = _send(ctx, user, job, left[0], tag, t)
+            left.pop(0)
     except Clash as clash:
+        if left[0].kind is Kind.MERGE:  # of several, those that aren't merged yet
+            fields = {**fields, "person": [str(one.person) for one in left], "into": [str(left[0].into)]}
         return _clashed(request, ctx, user, job, fields, clash)
     except EditRefused as error:
         return _refused(request, ctx, user, job, fields, t(f"refuse.{wanted[0].kind}"), error)
@@ -97,18 +102,18 @@ def _wanted(ctx: Context, user: User, job: str, fields: Form) -> list[NewEdit]:
         return next((value for value in fields.get(name, []) if value.strip()), None)
 
     kind, tracks = one("kind"), fields.get("tracks", [])
-    people = fields.get("person", [])
-    if kind == Kind.MERGE and one("into") is None:  # several were chosen, none before others
-        frames = {each.person: each.frames for each in people_api.people(job, ctx, user)}
-        people = sorted(people, key=lambda each: frames.get(int(each) if each.isdigit() else -1, 0))
-        into = people.pop() if people else None
+    people, into = fields.get("person", []), one("into")
+    if kind == Kind.MERGE:
+        if into is None and people:  # several were chosen, none before others: that of most frames
+            frames = {str(each.person): each.frames for each in people_api.people(job, ctx, user)}
+            *people, into = sorted(people, key=lambda each: frames.get(each, 0))
         return [_valid(kind=kind, person=person, into=into) for person in people] or [_valid(kind=kind)]
     if kind == Kind.NO_FACE and tracks:
         return [_valid(kind=kind, track=track) for track in tracks]
     if kind == Kind.BOX:
         left, top, wide, high = (_number(one(name)) for name in ("left", "top", "wide", "high"))
         return [_valid(kind=kind, frame=one("frame"), box=(left, top, left + wide, top + high))]
-    given = {"person": people[0] if people else None, "into": one("into"), "reason": one("reason") or ""}
+    given = {"person": people[0] if people else None, "into": into, "reason": one("reason") or ""}
     return [_valid(kind=kind, **given, tracks=tracks if kind == Kind.SPLIT else [])]
 
 
@@ -149,9 +154,20 @@ def _about(edit: NewEdit | Edit, edits: Edits) -> set[int]:
 
 def _unless_touched(ctx: Context, user: User, job: str, edits: Edits, tag: str, mine: set[int], t: Words) -> str:
     """The tag as it is now. Raises Clash when what was changed since `tag` is about the same people."""
+    latest, theirs, changes = _since(ctx, user, job, edits, tag, t)
+    if latest.approved is not None or mine & theirs:
+        raise Clash(changes)
+    return edits.tag(latest.version)
+
+
+def _since(
+    ctx: Context, user: User, job: str, edits: Edits, tag: str, t: Words
+) -> tuple[EditList, set[int], list[tuple[str, str]]]:
+    """(the list as it is now, whom others have changed since `tag`, who did what). Raises Clash for an odd tag."""
     latest = edits.latest()
     attempt, _, number = tag.rpartition(".")
-    if edits.tag(0).rpartition(".")[0] != attempt or not number.isdecimal():
+    odd = edits.tag(0).rpartition(".")[0] != attempt or not number.isdecimal() or len(number) > 6
+    if odd or latest.version - int(number) > _MOST_TOLD:
         raise Clash([])
     rate = STRIPS.strip(ctx, head(ctx, user, job)[0]).rate
     first = starts(people_api.people(job, ctx, user))
@@ -165,9 +181,7 @@ def _unless_touched(ctx: Context, user: User, job: str, edits: Edits, tag: str, 
             undone = edit not in after.edits
             text = told(t, edit, first, rate)
             changes.append((after.who, t("edit.undone", what=text) if undone else text))
-    if latest.approved is not None or mine & theirs:
-        raise Clash(changes)
-    return edits.tag(latest.version)
+    return latest, theirs, changes
 
 
 def _changed(before: Iterable[Edit], after: Iterable[Edit]) -> list[Edit]:
@@ -227,6 +241,13 @@ def undo(request: Request, ctx: Ctx, user: LookingReviewer, job: JobId, fields: 
         return _refused(request, ctx, user, job, {}, t("refuse.undo"), error)
 
 
+def _why(ctx: Context, user: User, job: str, tag: str, t: Words) -> Clash:
+    try:
+        return Clash(_since(ctx, user, job, api.of(ctx, job), tag, t)[2])
+    except Clash as clash:
+        return clash
+
+
 @router.post("/jobs/{job}/people/do")
 def do(request: Request, ctx: Ctx, user: LookingReviewer, job: JobId, fields: OwnForm) -> Response:
     """Render again what was edited, or release the film."""
@@ -240,7 +261,7 @@ def do(request: Request, ctx: Ctx, user: LookingReviewer, job: JobId, fields: Ow
             api.approve(job, ctx, user, f'"{tag}"')
     except Problem as error:
         if error.status == 412:
-            return _clashed(request, ctx, user, job, {}, Clash([]))
+            return _clashed(request, ctx, user, job, {}, _why(ctx, user, job, tag, words(request)))
         if error.status != 409:
             raise
         return _refused(request, ctx, user, job, {}, words(request)(f"refuse.{what}"), error)

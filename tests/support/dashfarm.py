@@ -31,6 +31,7 @@ from cluster.job import (
     Step,
     StitchFacts,
     TrackFacts,
+    Veil,
     new_id,
     source_of,
 )
@@ -69,12 +70,13 @@ class Dash(Api):
         team: str = "news",
         age: float = 60.0,
         source: Path | None = None,
+        veil: Veil = Veil.NOBODY,
         **fields: Any,
     ) -> str:
         """One without anything inside."""
         now = time.time()
         control = Control(JobState.QUEUED, "", now - age)
-        wanted = spec(f"s3://films/in/{name}")
+        wanted = dataclasses.replace(spec(f"s3://films/in/{name}"), veil=veil)
         if source is not None:
             wanted = dataclasses.replace(wanted, source=source_of(source))
         job = self.book.submit(wanted, Card(name, owner, now - age, (), team), control)

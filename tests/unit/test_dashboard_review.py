@@ -13,7 +13,7 @@ from dashfarm import Dash, held
 
 from cluster.book import Control
 from cluster.edits import Edits
-from cluster.job import IndexFacts, Plan, Step, new_id
+from cluster.job import IndexFacts, Plan, Step, Veil, new_id
 from cluster.ledger import Ledger, Unit
 from cluster.sessions import COOKIE, mark
 from cluster.states import JobState, Move
@@ -182,7 +182,8 @@ def test_mending_and_releasing(dash: Dash, job: str, kim: Somebody) -> None:
     lea.look()
     kim.look()
     kim.send(kind="cover", person="1")
-    assert lea.send("people/do", do="approve").status_code in (409, 422), "kim has changed it since"
+    answer = lea.send("people/do", do="approve")
+    assert (answer.status_code, "<b>kim:</b> Person 2 is covered" in answer.text) == (409, True)
     kim.look()
     kim.send("people/undo", edit=edits(dash, job)[-1].id)
     kim.look()
@@ -192,6 +193,14 @@ def test_mending_and_releasing(dash: Dash, job: str, kim: Somebody) -> None:
     assert kim.send(kind="cover", person="0").status_code == 409
     assert kim.look("people/0/keep").status_code == 404
     assert kim.send("people/do", do="destroy").status_code == 422
+
+
+def test_where_all_are_covered_nobody_gets_a_face(dash: Dash) -> None:
+    job = held(dash, "a.mp4", veil=Veil.MOSAIC)
+    kim = Somebody(dash, job, "kim")
+    assert 'value="face"' not in kim.look().text
+    assert 'value="no_face"' in kim.look().text
+    assert kim.send(kind="face", person="0").status_code == 422
 
 
 def test_the_film_that_waits_is_sent_in_ranges_and_only_while_it_waits(dash: Dash, job: str, kim: Somebody) -> None:
