@@ -205,6 +205,9 @@ def _problem(response: BaseHTTPResponse) -> Answered:
         problem = json.loads(response.read(1 << 20) or b"null")
     except ValueError:
         problem = None
+    if response.status == 500 and not isinstance(problem, dict):
+        # Not the API's own word: its web server was ended in the middle of the request.
+        return of_problem(503, {"detail": "the server broke the request off"})
     wait = response.headers.get("Retry-After", "")
     return of_problem(response.status, problem, float(wait) if wait.isascii() and wait.isdigit() else None)
 
