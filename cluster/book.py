@@ -60,6 +60,7 @@ class Control:
     ending: JobState | None = None  # how the round has ended, while that is being written down: it is settled
     review: bool = False  # somebody has to approve the film before it is published
     edits: int = 0  # version of the reviewers' edits that are applied; 0: none
+    held: int = 0  # of these, the version with which it came as far as a review
     approved: bool = False  # as it is with these edits
 
 
@@ -173,7 +174,7 @@ class Book:
                 raise NotNow(f"job {job} was changed meanwhile; look at it again")
             after = _changed(before, move, reason, fields, self.clock())
             if move is Move.RETRY and not self._ready(job, before):
-                after = dataclasses.replace(after, edits=0)  # of people who have to be found again
+                after = dataclasses.replace(after, edits=0, held=0)  # of people who have to be found again
             try:
                 self.store.replace(layout.control(job), records.dumps(after), etag)
             except Conflict:
@@ -320,6 +321,10 @@ def _changed(before: Control, move: Move | None, reason: str | None, fields: dic
     after = dataclasses.replace(after, state=state, reason=reason or "", since=now, ending=None)
     if move in (Move.MEND, Move.APPROVE, Move.RETRY):
         after = dataclasses.replace(after, approved=move is Move.APPROVE)
+    if move is Move.HOLD:
+        after = dataclasses.replace(after, held=after.edits)
+    if move is Move.RETRY:  # edits that can't be rendered must not keep reviewers from changing them
+        after = dataclasses.replace(after, edits=after.held)
     if move is Move.RETRY:
         # All tries of the round before are older than its end. By the controller's clock, which also makes their ids:
         # this machine's may be another.

@@ -26,6 +26,7 @@ from cluster.job import (
 )
 from cluster.ledger import Ledger, Unit
 from storage import layout
+from storage.objects import NoSuchObject
 
 VERSION = 3
 VISIBLE = ("kept", "no_face")  # treatments that leave a place as it is
@@ -39,7 +40,7 @@ def build(ledger: Ledger, wall: dict[Step, float], models: Iterable[dict[str, st
     source, index, film = ledger.facts(SourceFacts), ledger.facts(IndexFacts), ledger.facts(StitchFacts, edits=edits)
     linked = ledger.linked(edits)
     analyses = [ledger.facts(AnalysisFacts, chunk.index) for chunk in plan.chunks]
-    rendered = [ledger.facts(RenderFacts, chunk.index, edits) for chunk in plan.chunks]
+    rendered = _rendered(ledger, edits)
     return {
         "version": VERSION,
         "job": ledger.job_id,
@@ -144,6 +145,17 @@ def _faces(rendered: list[RenderFacts]) -> dict[str, Any]:
         "why_covered": dict(sorted(treated.items())),
         "failures": dict(sorted(failures.items())),
     }
+
+
+def _rendered(ledger: Ledger, edits: int) -> list[RenderFacts]:
+    """Of each chunk. Raises NoSuchObject."""
+    found = []
+    for unit in ledger.units_of(Step.RENDER, edits):
+        done = ledger.done(unit)
+        if done is None or not isinstance(done.facts, RenderFacts):
+            raise NoSuchObject(f"{unit} isn't done")
+        found.append(done.facts)
+    return found
 
 
 def _people(linked: LinkFacts, edits: int) -> list[int]:

@@ -103,20 +103,28 @@ def _lines(text: bytes) -> list[dict[str, Any]]:
     return found
 
 
+def _drawn(ledger: Ledger, edits: int) -> tuple[Unit, ...]:
+    """The units that render the chunks. While edits are only being applied, those before."""
+    try:
+        return ledger.units_of(Step.RENDER, edits)
+    except NoSuchObject:
+        return ledger.units_of(Step.RENDER)
+
+
 @router.get("/{job}/findings", response_model=Findings, responses=responses(409))
 def findings(job: JobId, ctx: Ctx, user: Reviewer, offset: After = 0, limit: Most = 500) -> Findings:
     """Chunks of a part of the film in which the leak gate or the renderer found something."""
     ledger, edits = _ledger(ctx, user, job), seen(ctx, user, job).control.edits
     try:
-        chunks = ledger.facts(Plan).chunks
+        chunks, units = ledger.facts(Plan).chunks, _drawn(ledger, edits)
     except NoSuchObject as error:
         raise Problem(409, "the film has no chunks yet") from error
     found, looked = [], 0
     for chunk in chunks[offset : offset + limit]:
-        try:
-            facts = ledger.facts(RenderFacts, chunk.index, edits)
-        except NoSuchObject:
+        done = ledger.done(units[chunk.index])
+        if done is None or not isinstance(done.facts, RenderFacts):
             continue
+        facts = done.facts
         looked += 1
         if facts.leaks or facts.failures:
             found.append(

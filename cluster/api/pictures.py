@@ -1,6 +1,8 @@
 """/v1/jobs/…/people/…/before.jpg and after.jpg: a face as it was, and as it was rendered."""
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Response
@@ -26,7 +28,17 @@ router = APIRouter(
 )
 
 Person = Annotated[int, Path(ge=0, le=1_000_000_000, description="Number of a person.")]
-_AT_ONCE = threading.BoundedSemaphore(2)  # decoding takes memory and processors that others need, too
+_ONE = threading.Lock()  # at a time: decoding takes memory and processors that others need, too
+
+
+@contextlib.contextmanager
+def _one(ctx: Context) -> Iterator[None]:
+    """One picture at a time; what was copied to this machine for it may go when room is needed."""
+    with _ONE:
+        try:
+            yield
+        finally:
+            ctx.book.store.release()
 
 
 def _best(ctx: Context, job: str, person: int, control: Control) -> TrackFacts:
@@ -67,10 +79,11 @@ def after(
         headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
         if unless is not None and tag in unless:
             return Response(status_code=304, headers=headers)
-        with _AT_ONCE:
-            return Response(glimpse.after(ledger, chunk, unit, track), headers=headers, media_type="image/jpeg")
+        with _one(ctx):
+            picture = glimpse.after(ledger, chunk, unit, track)
     except NoSuchObject as error:
         raise Problem(409, "it isn't rendered yet, or was deleted with the job's work") from error
+    return Response(picture, headers=headers, media_type="image/jpeg")
 
 
 @router.get("/{job}/people/{person}/before.jpg", response_class=Response)
@@ -83,7 +96,7 @@ def before(job: JobId, person: Person, ctx: Ctx, user: Reviewer) -> Response:
     originals.check(ctx, spec)
     originals.note(ctx, user, job, f"the original of person {person}")
     try:
-        with _AT_ONCE, source_file(spec.source) as source:
+        with _one(ctx), source_file(spec.source) as source:
             picture = glimpse.before(ledger, source, track)
     except NoSuchObject as error:
         raise Problem(409, "the job's work was deleted") from error

@@ -11,7 +11,7 @@ from cluster.api.jobs import JobId, out
 from cluster.api.models import JobOut
 from cluster.api.problems import Problem, responses
 from cluster.api.reviewmodels import EDIT, EditsOut, NewEdit, edit_out
-from cluster.book import Control, NotNow
+from cluster.book import Control, Entry, NotNow
 from cluster.edits import ChangedMeanwhile, EditList, Edits, told
 from cluster.job import IndexFacts, Plan, SourceFacts, Veil, new_id
 from cluster.jobindex import Row
@@ -93,11 +93,13 @@ def _write(
 ) -> EditList:
     if seen_list.approved is not None:
         # Somebody is about to approve it: whoever changes the control first wins, and the other one is told.
-        ctx.book.change(row.job, user.name, of_revision=row.control.revision)
+        ctx.book.change(row.job, user.name, None, "edited again", of_revision=row.control.revision)
     try:
-        return edits.write(seen_list, new, user.name, what)
+        latest = edits.write(seen_list, new, user.name, what)
     except ChangedMeanwhile as error:
         raise _conflict(edits, error) from error
+    ctx.book.note(row.job, Entry(latest.at, user.name, what))
+    return latest
 
 
 @router.get("/{job}/edits", response_model=EditsOut)

@@ -122,6 +122,14 @@ def test_an_edit_is_listed_with_who_and_when_and_shows_on_the_person(kim: Review
     assert kim.look()["edits"] == [edit]
 
 
+def test_the_history_keeps_what_was_taken_back_too(api: Api, kim: Reviewer) -> None:
+    edit = kim.edit("keep", person=0, reason="consent")["edits"][0]
+    kim.undo(edit["id"])
+    said = [(entry.who, entry.what) for entry in api.book.history(kim.job)]
+    assert ("kim", "let person 0 stay visible: consent") in said
+    assert ("kim", "took back: let person 0 stay visible: consent") in said
+
+
 def test_merge_split_and_box_change_who_is_who(kim: Reviewer) -> None:
     kim.edit("merge", person=1, into=2)
     made = kim.edit("split", person=0, tracks=[2])["edits"][-1]["made"]

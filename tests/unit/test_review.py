@@ -160,6 +160,23 @@ def test_retried_after_publishing_failed_it_keeps_its_edits_and_is_looked_at_aga
     until(world.lead, lambda: world.state(job) is JobState.DONE)
 
 
+def test_edits_that_cant_be_rendered_dont_lock_reviewers_out(world: World) -> None:
+    job = held(world)
+    ledger = Ledger(world.store, job)
+    good = edited(ledger, an_edit())
+    world.book.change(job, "kim", Move.MEND, edits=good)
+    until(world.lead, lambda: world.state(job) is JobState.REVIEW)
+    bad = edited(ledger, an_edit())
+    world.poison[job] = {ledger.unit(Step.MEND, None, bad)}
+    world.book.change(job, "kim", Move.MEND, edits=bad)
+    until(world.lead, lambda: world.state(job) is JobState.FAILED)
+    world.book.change(job, "kim", Move.RETRY)
+    until(world.lead, lambda: world.state(job) is JobState.REVIEW)
+    assert world.book.control(job).edits == good
+    assert Edits(ledger).latest().version == bad  # still there, to be taken back
+    assert world.calls[job, Unit(Step.RENDER, 1)] == 1
+
+
 def test_one_that_waits_for_a_held_job_goes_on_waiting(world: World) -> None:
     job = held(world)
     other = world.submit(1, after=(job,))
