@@ -32,6 +32,10 @@ _NOISE = 3.5  # and how many times the difference that encoding makes elsewhere 
 _SHARE = 0.2  # and by what share of the face's own contrast; encoding alone: 0.05 to 0.3, replacing: 0.4 to 1.3
 _ALIKE = 0.6  # correlation below which the output shows something else, however little it differs
 _VISIBLE = 2.0  # levels of contrast below which there is nothing to be seen: a fade to black
+_TWIN = 0.5  # IoU from which on what the detector sees is a tracked face, in a somewhat other box
+_SHARE_TWIN = (
+    0.1  # what counts instead of _SHARE there, if by the track's own box the face is another: the rest is hair
+)
 _AGAIN = 0.3  # IoU of two findings of one face
 
 
@@ -56,14 +60,13 @@ class Change:
     alike: float  # correlation of source and output there: 0.98 and more for what was only encoded
     noise: float  # mean difference outside of all faces: what encoding did
 
-    @property
-    def enough(self) -> bool:
+    def enough(self, share: float = _SHARE) -> bool:
         """Whether the region shows something else than the source."""
         if min(self.contrast, self.left) < _VISIBLE:
             return True  # nothing was there, or nothing can be seen any more
         if self.alike < _ALIKE and self.difference >= _LEAST:
             return True  # a cover on a ground of its own brightness
-        return self.difference >= max(_LEAST + _NOISE * self.noise, _SHARE * self.contrast)
+        return self.difference >= max(_LEAST + _NOISE * self.noise, share * self.contrast)
 
 
 def check(
@@ -75,11 +78,13 @@ def check(
     """
     findings, unsure = list[GateFinding](), list[GateFinding]()
     for page, after in _side_by_side(info, index, chunk, segment, witness, threads):
-        noise = _noise(page, after, info.layout.depth)
-        for place, samples in zip(page.places, page.patches, strict=True):
+        noise, changed = _noise(page, after, info.layout.depth), list[Floats]()
+        for place, samples in sorted(zip(page.places, page.patches, strict=True), key=lambda p: not p[0].tracked):
             before = levels(samples, info.layout.depth)
             now = after.levels(place.patch.rows, place.patch.columns)
-            if measure(before, now, place.patch.inside(), noise).enough:
+            twin = not place.tracked and any(_alike(place.box, box) >= _TWIN for box in changed)
+            if measure(before, now, place.patch.inside(), noise).enough(_SHARE_TWIN if twin else _SHARE):
+                changed += [place.box] if place.tracked else []
                 continue
             why = "unchanged track" if place.tracked else "unchanged face"
             finding = GateFinding(chunk.index, page.frame, _numbers(place.box), why, place.score)
@@ -101,7 +106,11 @@ def _confirmed(unsure: Sequence[GateFinding], sure: Sequence[GateFinding]) -> li
 
 
 def _iou(a: GateFinding, b: GateFinding) -> float:
-    return float(overlap(np.array([a.box], np.float32), np.array([b.box], np.float32))[0, 0])
+    return _alike(np.array(a.box, np.float32), np.array(b.box, np.float32))
+
+
+def _alike(a: Floats, b: Floats) -> float:
+    return float(overlap(a[None], b[None])[0, 0])
 
 
 def levels(samples: Samples, depth: int) -> Floats:
@@ -200,7 +209,7 @@ def covers(findings: Sequence[GateFinding], linked: Linked, index: FrameIndex, c
             groups.append([finding])
     made = list[Track]()
     for group in groups:
-        cover = _cover(group, index)
+        cover = _along(_cover(group, index), group, linked)
         made += [cover] if inside(chunk, group) else _left(cover, linked, chunk)
     first = 1 + max((t.id for t in linked.tracks), default=-1)
     return tuple(replace(cover, id=first + i) for i, cover in enumerate(made))
@@ -246,6 +255,30 @@ def _cover(group: Sequence[GateFinding], index: FrameIndex) -> Track:
             boxes[a - start + 1 : b - start] = between(by_frame[a], by_frame[b], b - a - 1)
     nothing = np.full((len(frames), 2), -1, np.int32)
     return Track(-1, -1, frames, boxes, nothing, np.full(len(frames), Treatment.COVER_GATE, np.uint8))
+
+
+def _along(cover: Track, group: Sequence[GateFinding], linked: Linked) -> Track:
+    """The cover, moved along with the tracked face that it is over, if it is over one on all frames of the findings."""
+    seen = {finding.frame - int(cover.frames[0]) for finding in group}
+    for track in linked.tracks:
+        shift = cover.frames - int(track.frames[0])
+        known = (shift >= 0) & (shift < len(track.frames))
+        if not all(known[k] and in_place(cover.boxes[k], [track.boxes[shift[k]]]) for k in seen):
+            continue
+        boxes = cover.boxes.copy()
+        for k in np.flatnonzero(known):
+            near = min(seen, key=lambda other: abs(other - int(k)))
+            if k not in seen:
+                boxes[k] = _moved(cover.boxes[near], track.boxes[shift[near]], track.boxes[shift[k]])
+        return replace(cover, boxes=boxes)
+    return cover
+
+
+def _moved(box: Floats, before: Floats, after: Floats) -> Floats:
+    """A box (4,), where it would be had it moved and grown as another one did."""
+    size = np.maximum(before[2:] - before[:2], 1)
+    corners = (box.reshape(2, 2) - before[:2]) / size * (after[2:] - after[:2]) + after[:2]
+    return np.asarray(corners.reshape(4), np.float32)
 
 
 def refuse(findings: Sequence[GateFinding]) -> None:
