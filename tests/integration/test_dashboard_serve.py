@@ -126,7 +126,7 @@ def seen(kim: Watcher) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.reload()
-    expect(card.get_by_role("img", name="Person 1 in the result")).to_be_visible()
+    expect(card.get_by_role("link", name="Person 1 in the result")).to_be_visible()
     becomes(kim, shown)
     assert any("after.jpg" in url for url in asked)
     assert not any("before.jpg" in url for url in asked)
@@ -134,3 +134,8 @@ def seen(kim: Watcher) -> None:
     expect(card.get_by_role("img", name="Person 1 in the original")).to_be_visible()
     becomes(kim, shown)
     check(kim, "real-people", "light")
+    card.get_by_role("link", name="Person 1 in the result").click()
+    expect(page.get_by_role("dialog").get_by_role("img")).to_have_count(2)
+    check(kim, "real-zoom", "light")
+    page.keyboard.press("Escape")
+    assert sum("before.jpg" in url for url in asked) == 1, "a larger picture is no other look"

@@ -24,6 +24,8 @@ export class Compare {
     find("only")?.addEventListener("click", () => this.alone());
     if (find("missed")) new Marking(this, find("missed"), find("drawing"));
     this.slide(50);
+    const at = Number(new URLSearchParams(location.search).get("at"));
+    if (at > 0) this.after.readyState ? this.go(at) : this.after.addEventListener("loadedmetadata", () => this.go(at), { once: true });
     this.show();
     const frame = () => (this.match(), requestAnimationFrame(frame));
     if (this.before) frame();

@@ -51,6 +51,12 @@ export class People {
     } else if (original) {
       event.preventDefault();
       this.look(original);
+    } else if (event.target.closest("a[data-zoom]")) {
+      event.preventDefault();
+      this.zoom(event.target.closest("[data-person]"));
+    } else if (event.target.closest("svg[data-compare] [data-at]")) {
+      const { at } = event.target.closest("[data-at]").dataset;
+      location.assign(`${event.target.closest("svg").dataset.compare}?at=${at}`);
     }
   }
 
@@ -61,6 +67,26 @@ export class People {
     const dialog = $("#ask");
     dialog.innerHTML = await answer.text();
     dialog.onclose = () => link.focus();
+    dialog.showModal();
+  }
+
+  /** What is shown of somebody, larger. It is painted from what is here, so that no original is asked for again. */
+  zoom(card) {
+    const pictures = $$(".face-tile > img", card).filter((each) => !each.hidden && each.naturalWidth);
+    if (!pictures.length) return;
+    const dialog = $("#ask");
+    dialog.innerHTML = '<h2 id="ask-title"></h2><div class="zoom"></div><div class="row end"><button data-close autofocus></button></div>';
+    $("h2", dialog).textContent = $("h2", card).textContent;
+    $("button", dialog).textContent = dialog.dataset.close;
+    for (const picture of pictures) {
+      const canvas = document.createElement("canvas");
+      [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
+      canvas.getContext("2d").drawImage(picture, 0, 0);
+      canvas.setAttribute("role", "img");
+      canvas.setAttribute("aria-label", picture.alt || picture.parentElement.getAttribute("aria-label"));
+      $(".zoom", dialog).append(canvas);
+    }
+    dialog.onclose = () => $("a[data-zoom]", card).focus();
     dialog.showModal();
   }
 
