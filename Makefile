@@ -30,7 +30,7 @@ check: setup  ## style, types, import rules, documents
 test: setup  ## all tests but those that need a GPU
 	$(BIN)/python -m pytest tests/unit tests/integration
 
-chaos: setup  ## break things under a farm at random and compare what comes out (ARGS="--faults 200 --seed 1")
+chaos: setup  ## break things under farms at random and compare what comes out (ARGS="--faults 200 --seed 1")
 	$(BIN)/python tests/support/chaos.py $(ARGS)
 
 bench: setup  ## measure speed and recall, with deface as peer (ARGS=… for its options)

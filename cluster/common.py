@@ -5,7 +5,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec
+from typing import Annotated, Any, Concatenate, ParamSpec, TextIO
 
 import typer
 
@@ -72,11 +72,11 @@ def way(store: str | None, server: str | None, token_file: Path | None) -> Way:
     return Far(client, Pending(settings.cache()))
 
 
-def told(error: Exception) -> int:
-    """One line for what went wrong, and the exit code."""
+def told(error: Exception, err: TextIO | None = None) -> int:
+    """One line for what went wrong, and the exit code. `err`: where it goes while stderr is nobody's."""
     code = exits.REFUSED if isinstance(error, REFUSED) else exits.FAILED
     code = exits.FAILED if isinstance(error, DeviceError) else code
-    print(f"veilfarm: {error}", file=sys.stderr)
+    print(f"veilfarm: {error}", file=err or sys.stderr)
     return code
 
 

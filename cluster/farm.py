@@ -79,10 +79,12 @@ class Farm:
         health: Health | None = None,
         pace: Pace | None = None,
         clock: Callable[[], float] = time.monotonic,
+        sharers: int | None = None,
     ) -> None:
-        """Without `health` no worker is taken out; without `pace` the length of chunks follows from the film alone."""
+        """Without `health` no worker is taken out; without `pace` the length of chunks follows from the film and the
+        number of workers, or from `sharers` instead of that number, which changes as machines come and go."""
         self._pool, self._listener, self._watch = pool, listener, watch or Watch()
-        self._health, self._pace, self._clock = health, pace, clock
+        self._health, self._pace, self._clock, self._sharers = health, pace, clock, sharers
         self._runs: list[_Run] = []
         self._commits = Commits()
         self._uncommitted: list[Outcome] = []
@@ -303,9 +305,8 @@ class Farm:
         job = run.job
         frames = self._pace.chunk_frames(run.megapixels) if self._pace and unit.step is Step.PLAN else None
         lean = sum(treatment(f).lean for f in failures)
-        order = Order(
-            job.store, job.ledger.job_id, unit, new_id(), job.secret, self._pool.size, lean, frames, job.edits
-        )
+        sharers = (self._sharers if unit.step is Step.PLAN else None) or self._pool.size
+        order = Order(job.store, job.ledger.job_id, unit, new_id(), job.secret, sharers, lean, frames, job.edits)
         run.running[order.attempt] = unit
         self._devices[order.attempt] = seat.device
         self._pool.submit(order, seat)

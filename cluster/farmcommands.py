@@ -87,7 +87,7 @@ def serve(
             service = Service(front.store, desk.place, pool, front.changed, grace, steady_chunks)
             return _serve(service, pool, front, lambda text: print(text, file=out, flush=True))
         except KNOWN as error:
-            return told(error)
+            return told(error, err)
 
 
 def _serve(service: Service, pool: Any, front: "Front", say: Callable[[str], None]) -> int:

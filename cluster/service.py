@@ -27,6 +27,7 @@ STATUS_EVERY = 2.0  # seconds between status records
 DRAIN_EVERY = 2.0  # seconds between looks at what shall be drained
 _AWAY = (1.0, 30.0)  # seconds of waiting while the store is away: at first, and at most
 _STANDBY = 2.0  # seconds between looks of one that doesn't lead
+_STEADY = 8  # workers for whom a film is cut that shall be cut the same way each time, however many there are
 
 
 class ServicePool(Pool, Protocol):
@@ -75,7 +76,7 @@ class Service:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`grace`: seconds that running chunks get to end when the service is stopped. `steady`: the length of chunks
-        follows from the film alone, not from measured speed."""
+        follows from the film alone, not from measured speed, nor from how many workers there are just now."""
         self._clock, self._sleep = clock, sleep
         self.book, self.health, self.pool = Book(store), Health(clock), pool
         self.account = Account(self.book)
@@ -83,7 +84,7 @@ class Service:
         self._on_change = on_change
         self.lead = Lead(store, clock)
         self.pace = None if steady else Pace()
-        farm = Farm(pool, self.account, self.account, self.health, self.pace, clock)
+        farm = Farm(pool, self.account, self.account, self.health, self.pace, clock, _STEADY if steady else None)
         self._farm = farm
         self.controller = Controller(self.book, place, farm, self.lead, self._changed, clock)
         self._drained = frozenset[str]()

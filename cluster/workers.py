@@ -158,7 +158,7 @@ class Worker:
                     ledger.keep(order.unit, order.attempt, scratch)
                 _LOG.info("%s is done", order.unit, extra={"seconds": round(time.perf_counter() - begun, 3)})
             except Exception as error:  # noqa: BLE001  the border of the worker: whatever it is becomes a record
-                facts, failure = None, replace(_here(failure_of(error), order), worker=self._name)
+                facts, failure = None, replace(_here(error, order), worker=self._name)
                 _LOG.exception("%s failed: %s", order.unit, failure.line, extra={"cause": failure.cause})
                 if scratch is not None:
                     shutil.rmtree(scratch, ignore_errors=True)
@@ -240,12 +240,22 @@ def failure_of(error: BaseException) -> Failure:
     return Failure(type(error).__name__, "something went wrong inside", f"{type(error).__name__}: {error}", todo, trace)
 
 
-def _here(failure: Failure, order: Order) -> Failure:
+def _here(error: Exception, order: Order) -> Failure:
     """A store that is a folder is the same for all workers, and full for all of them. Work for a bucket lies on the
     worker's own disk first, and others may have room on theirs."""
-    if failure.what == FULL and is_object(order.store):
+    failure = failure_of(error)
+    if is_object(order.store) and (_no_room(error) or failure.what == FULL):
         return replace(failure, cause="DiskFull", todo="free some space on the worker's machine, and retry")
     return failure
+
+
+def _no_room(error: BaseException | None) -> bool:
+    """Whether a full disk is behind it, whatever was made of that on the way."""
+    while error is not None:
+        if isinstance(error, StoreFull) or getattr(error, "errno", None) in _FULL:  # libav's errors have it, too
+            return True
+        error = error.__cause__
+    return False
 
 
 FULL = "the disk is full"

@@ -1,6 +1,5 @@
 """`veilfarm serve` as its users run it, on a Ray of its own: a folder and a real S3 server as stores."""
 
-import contextlib
 import os
 import signal
 import time
@@ -10,7 +9,6 @@ from pathlib import Path
 import pytest
 from filmgen import Film, make
 from rgw import Gateway, gateway
-from servers import listens, process, wait_for
 from serving import FarmStore, times, until
 
 from cluster import report
@@ -192,10 +190,10 @@ def test_a_store_that_is_away_for_a_while_costs_nothing(
         job = bucket.submit(films / "long.mp4")
         until(lambda: bucket.chunks_done(job) > 1)
         before = bucket.committed(job)
-        kill_server(ceph)
+        ceph.kill()
         time.sleep(10)  # longer than a chunk takes: what workers make meanwhile can't be stored
         assert serving.process.poll() is None, serving.said()
-        with server(ceph, tmp_path / "rgw.log"):
+        with ceph.again():
             bucket.reached(job, JobState.DONE)
             after = bucket.committed(job)
             assert {unit: after[unit] for unit in before} == before
@@ -209,21 +207,8 @@ def test_a_store_that_is_away_for_a_while_costs_nothing(
     assert times(tmp_path / "film.mp4") == LONG.times()
 
 
-def kill_server(ceph: Gateway) -> None:
-    """What it holds stays: the gateway itself holds nothing."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                if words[0].endswith(b"radosgw") and os.fsencode(ceph.folder / "ceph.conf") in words:
-                    os.kill(int(entry.name), signal.SIGKILL)
-    until(lambda: not listens(ceph.port))
-
-
-@contextlib.contextmanager
-def server(ceph: Gateway, log: Path) -> Iterator[None]:
-    """The gateway again, for the rest of the block."""
-    command = ["radosgw", "-c", str(ceph.folder / "ceph.conf"), "-n", "client.rgw", "-f"]
-    with process(command, log) as started:
-        wait_for(lambda: listens(ceph.port), started, log)
-        yield
+def test_a_farm_that_cannot_work_says_why(folder: FarmStore) -> None:
+    """Its own words, though what libraries say goes nowhere."""
+    ran = folder.command("serve", "--no-listen", "--webhook", "https://desk.example/hook")
+    assert ran.code == 2
+    assert "--webhook needs --webhook-secret" in ran.complaint

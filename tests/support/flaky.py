@@ -1,9 +1,12 @@
-"""A server in the middle that does harm on demand: it cuts connections, says 503, or carries out and stays silent."""
+"""A server in the middle that does harm on demand: it cuts connections, says 503, is slow, or carries out and stays
+silent."""
 
 import contextlib
+import random
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -15,26 +18,34 @@ BUSY = (
 )[:-1]
 
 
+ANY = ("cut", "503", "lost", "half", "slow", "fine", "fine")
+
+
 @dataclass
 class Harm:
-    """What happens to the next connections, one each; then all goes well. And what went through."""
+    """What happens to the next connections, one each, and then to all others. And what went through."""
 
     port: int
     plan: list[str] = field(default_factory=list)  # "cut": nothing is sent on; "503"; "lost": the answer is dropped
+    mood: str = "fine"  # after the plan: "fine", "any" of those in ANY, or one of them
+    delay: float = 1.0  # seconds until "slow" begins to do anything
     seen: list[str] = field(default_factory=list)  # what was done to each connection
     requests: list[str] = field(default_factory=list)  # first line of each
     cut_after: int = 0  # bytes of the answer after which a connection with "half" ends
 
     def next(self) -> str:
-        what = self.plan.pop(0) if self.plan else "fine"
+        what = self.plan.pop(0) if self.plan else self.mood
+        if what == "any":
+            what = random.choice(ANY)
         self.seen.append(what)
         return what
 
 
 @contextlib.contextmanager
-def flaky(target: int) -> Iterator[Harm]:
-    """A proxy before a server on loopback that wants one request per connection."""
-    harm = Harm(free_port())
+def flaky(target: int, listener: socket.socket | None = None) -> Iterator[Harm]:
+    """A proxy before a server on loopback that wants one request per connection. `listener`: where it is called, if not
+    on loopback, too."""
+    harm = Harm(listener.getsockname()[1] if listener else free_port())
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -47,6 +58,8 @@ def flaky(target: int) -> Iterator[Harm]:
                 self.request.sendall(BUSY)
             if what in ("cut", "503"):
                 return
+            if what == "slow":
+                time.sleep(harm.delay)
             with socket.create_connection(("127.0.0.1", target)) as server:
                 server.sendall(_closing(request))
                 left = harm.cut_after if what == "half" else None
@@ -63,7 +76,11 @@ def flaky(target: int) -> Iterator[Harm]:
         def handle_error(self, *_: object) -> None:
             """The client went away."""
 
-    with Server(("127.0.0.1", harm.port), Handler) as server:
+    with Server(("127.0.0.1", 0 if listener else harm.port), Handler) as server:
+        if listener is not None:
+            server.socket.close()
+            server.socket, server.server_address = listener, listener.getsockname()
+            server.server_activate()
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:

@@ -5,11 +5,14 @@ everything on the host is gone. Needs root and iproute2.
 """
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +22,8 @@ from servers import needed
 
 _TAG = f"vf{os.getpid()}"
 _SWITCH = f"{_TAG}sw"
+BRIDGE = "10.77.0.254"  # an address of the switch itself: a cable that is pulled cuts one host from it, and no other
+_CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 
 def _ip(*arguments: str) -> None:
@@ -39,6 +44,7 @@ class Hosts:
         _ip("netns", "add", _SWITCH)
         _ip("-n", _SWITCH, "link", "add", "br0", "type", "bridge")
         _ip("-n", _SWITCH, "link", "set", "br0", "up")
+        _ip("-n", _SWITCH, "addr", "add", f"{BRIDGE}/24", "dev", "br0")
         for name in self.address:
             self._boot(name, stack)
 
@@ -87,6 +93,21 @@ class Hosts:
     def on(self, name: str, command: list[str]) -> list[str]:
         """The command as one that runs on a host."""
         return ["nsenter", "-t", str(self._inits[name]), "-n", "-m", "-p", "-i", "-u", "--", *command]
+
+    def listener(self) -> socket.socket:
+        """A socket on the switch, from which this process accepts what hosts send to `BRIDGE` and its port."""
+        found = list[socket.socket]()
+
+        def there() -> None:  # a thread of its own, since it stays in that namespace
+            with open(f"/run/netns/{_SWITCH}") as space:
+                if ctypes.CDLL(None, use_errno=True).setns(space.fileno(), _CLONE_NEWNET) != 0:
+                    raise OSError(ctypes.get_errno(), "setns failed")
+            found.append(socket.create_server((BRIDGE, 0)))
+
+        thread = threading.Thread(target=there)
+        thread.start()
+        thread.join()
+        return found[0]
 
     def cable(self, name: str, plugged: bool) -> None:
         """Pull a host's cable, or put it back."""

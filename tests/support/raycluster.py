@@ -11,12 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from command import alive, named
+from hosts import Hosts
 from servers import free_port
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -51,6 +52,7 @@ class Node:
     process: "subprocess.Popen[bytes]"
     mark: str
     log: Path
+    host: str = ""
 
     def alive(self) -> list[int]:
         """Its processes."""
@@ -78,35 +80,42 @@ def with_pid(pid: int, number: int) -> None:
 
 @dataclass
 class Cluster:
-    """A head without processors, and nodes."""
+    """A head, and nodes. With `hosts` each node is on one of them, and the head on the first."""
 
     port: int
     env: dict[str, str]
     folder: Path
     nodes: list[Node] = field(default_factory=list)
+    hosts: Hosts | None = None
 
     @property
     def address(self) -> str:
         """Where drivers find it."""
-        return f"127.0.0.1:{self.port}"
+        ip = next(iter(self.hosts.address.values())) if self.hosts else "127.0.0.1"
+        return f"{ip}:{self.port}"
 
-    def start(self, cpus: int, options: Sequence[str] = ()) -> Node:
+    def start(
+        self, cpus: int, options: Sequence[str] = (), host: str = "", env: Mapping[str, str] | None = None
+    ) -> Node:
         """Another node; it joins when it is up."""
         mark = f"VEILFARM_TEST_NODE={os.getpid()}-{time.monotonic_ns()}"
         name, _, value = mark.partition("=")
         log = self.folder / f"node-{len(self.nodes)}.log"
         folder = self.folder / str(len(self.nodes))
-        command = start_command(folder, cpus, "127.0.0.1", *(options or (f"--address={self.address}",)))
+        ip = self.hosts.address[host] if self.hosts else "127.0.0.1"
+        command = start_command(folder, cpus, ip, *(options or (f"--address={self.address}",)))
+        if self.hosts:
+            command = self.hosts.on(host, command)
         with open(log, "wb") as file:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self.env, name: value},
+                env={**os.environ, **self.env, **(env or {}), name: value},
                 start_new_session=True,
             )
-        self.nodes.append(Node(process, mark, log))
+        self.nodes.append(Node(process, mark, log, host))
         return self.nodes[-1]
 
     def up(self, node: Node, seconds: float = 90) -> None:
@@ -119,16 +128,23 @@ class Cluster:
 
 
 @contextmanager
-def cluster(*cpus: int) -> Iterator[Cluster]:
-    """A head, and a node for each number of processors."""
-    folder = Path(tempfile.mkdtemp(prefix="vfc-", dir="/tmp"))
-    found = Cluster(free_port(), environment(), folder)
+def machines(hosts: Hosts | None = None) -> Iterator[Cluster]:
+    """A cluster without any node yet."""
+    folder = Path(tempfile.mkdtemp(prefix="vfc-", dir="/tmp"))  # a short path: sockets lie in it
+    found = Cluster(free_port(), environment(), folder, hosts=hosts)
     try:
-        found.up(found.start(0, head_options(found.port)))
-        for node in [found.start(each) for each in cpus]:
-            found.up(node)
         yield found
     finally:
         for node in found.nodes:
             node.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def cluster(*cpus: int) -> Iterator[Cluster]:
+    """A head without processors, and a node for each number of them."""
+    with machines() as found:
+        found.up(found.start(0, head_options(found.port)))
+        for node in [found.start(each) for each in cpus]:
+            found.up(node)
+        yield found

@@ -5,6 +5,8 @@ daemon starts (else it hangs one time in four), and no keys between the daemons.
 """
 
 import contextlib
+import os
+import signal
 import subprocess
 import time
 import uuid
@@ -97,6 +99,32 @@ class Gateway:
         name = f"b{time.monotonic_ns()}"
         S3Store(self.settings, name, "", Cache(cache, 0)).bucket.client.make_bucket(name)
         return name
+
+    def pids(self) -> list[int]:
+        """Of the server that answers, not of those behind it that hold the data."""
+        words = os.fsencode(self.folder / "ceph.conf")
+        found = []
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                line = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else [b""]
+                if line[0].endswith(b"radosgw") and words in line:
+                    found.append(int(entry.name))
+        return found
+
+    def kill(self) -> None:
+        """Nobody answers any more. What is stored stays: this server holds nothing itself."""
+        for pid in self.pids():
+            os.kill(pid, signal.SIGKILL)
+        while listens(self.port):
+            time.sleep(0.02)
+
+    @contextlib.contextmanager
+    def again(self) -> Iterator[None]:
+        """It answers again, for the rest of the block."""
+        log = self.folder / "log" / f"rgw-{time.monotonic_ns()}.out"
+        with process(["radosgw", "-c", str(self.folder / "ceph.conf"), "-n", "client.rgw", "-f"], log) as started:
+            wait_for(lambda: listens(self.port), started, log)
+            yield
 
     def admin(self, *arguments: str) -> str:
         """Run radosgw-admin. Returns what it says."""

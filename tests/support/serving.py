@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -71,6 +71,7 @@ class FarmStore:
     place: str
     folder: Path  # for logs
     serving: Serving | None = None
+    env: dict[str, str] = field(default_factory=dict)  # of its controllers, besides that of the test
 
     @property
     def book(self) -> Book:
@@ -98,7 +99,8 @@ class FarmStore:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, name: value},
+                env={**os.environ, **self.env, name: value},
+                start_new_session=True,  # or, once one of a group is stopped, the kernel may hang up on all of it
             )
         try:
             self.serving = Serving(process, mark, log)

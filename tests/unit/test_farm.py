@@ -11,7 +11,7 @@ from cluster.job import ChunkRecord, Plan, Step, StitchFacts
 from cluster.ledger import Ledger, Unit
 from cluster.roles import Ended, Job
 from cluster.trouble import REFUSING, TRIES
-from cluster.workers import Setup
+from cluster.workers import FULL, Setup
 from pipeline import errors
 from storage.folder import FolderStore
 from storage.objects import StoreFull
@@ -175,18 +175,33 @@ def test_a_full_disk_is_told_in_one_way(tmp_path: Path, error: Exception) -> Non
     assert not ear.retries
 
 
-def test_a_full_disk_of_a_worker_is_not_the_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _written() -> Exception:
+    """As the encoder tells it."""
+    error = errors.OutputError("segment.nut can't be written", "the disk is full")
+    error.__cause__ = OSError(28, "No space left on device")
+    return error
+
+
+@pytest.mark.parametrize(
+    "error", [StoreFull("no room"), OSError(28, "No space left on device"), _written(), errors.OutputError(FULL)]
+)
+def test_a_full_disk_of_a_worker_is_not_the_stores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     """Work for a bucket lies on the worker's disk first: another worker may have room, or this one later."""
     monkeypatch.setattr("cluster.workers.is_object", lambda place: True)
-    monkeypatch.setattr("cluster.workers.release", lambda: full(None, 1))
 
-    def full(unit: Unit | None, call: int) -> None:
-        if call == 1 and (unit is None or unit.step is Step.RENDER):
-            raise StoreFull("no room")
+    def no_room() -> None:
+        raise StoreFull("no room")
 
+    def full(unit: Unit, call: int) -> None:
+        if call == 1 and unit.step is Step.RENDER:
+            raise error
+
+    monkeypatch.setattr("cluster.workers.release", no_room)
     (ended,), ear, _ = run([a_job(tmp_path)], DrySteps(chunks=1, trouble=full))
     assert ended.failure is None
-    assert [(failure.cause, failure.what) for _, failure in ear.retries] == [("DiskFull", "the disk is full")]
+    assert [failure.cause for _, failure in ear.retries] == ["DiskFull"]
 
 
 def test_one_jobs_failure_does_not_stop_the_others(tmp_path: Path) -> None:
