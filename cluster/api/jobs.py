@@ -85,9 +85,12 @@ def create(
 
 @router.post("/check", status_code=204, responses=responses(400, 409, 413))
 def check(asked: NewJob, ctx: Ctx, user: Submitter) -> None:
-    """Whether such a job could be made now; makes none. Of a film that is still to be brought, give the `name`."""
+    """Whether such a job could be made now, or is there already; makes none. Of a film that is still to be brought,
+    give the `name`."""
     if asked.upload is not None and asked.source is not None:
         raise Problem(422, "give one of upload and source")
+    if asked.job is not None and _submitted(ctx, user, asked, asked.job):
+        return
     wish = _wish(ctx, user, asked)
     if asked.upload is not None:
         wish = dataclasses.replace(wish, name=wish.name or _mine(ctx, user, asked.upload).name)
@@ -136,8 +139,8 @@ def _submitted(ctx: Context, user: User, asked: NewJob, job: str) -> bool:
     if card.owner != user.name:
         raise Problem(409, "this id is taken; take another")
     wish = _wish(ctx, user, asked)
-    if asked.upload is None:
-        return ctx.desk.submitted(job, ctx.allowed.checked(asked.source or ""), wish)
+    if asked.source is not None:
+        return ctx.desk.submitted(job, ctx.allowed.checked(asked.source), wish)
     place = ctx.book.ledger(job).spec().source.place
     name = wish.name or card.name
     if layout.upload_of(place) != f"uploads/{asked.upload}":

@@ -10,7 +10,7 @@ from typing import Any
 
 from cluster import exits, records
 from cluster.client.answers import Edits, Entry, Job, JobDetail, Person, Progress, Token, Workers
-from cluster.client.errors import Clash, NoSuchThing
+from cluster.client.errors import Clash, Invalid, NoSuchThing
 from cluster.client.farm import FarmClient
 from cluster.config import UsageError
 from cluster.desk import film_name
@@ -33,6 +33,7 @@ class Far:
     def __init__(self, client: FarmClient, pending: Pending) -> None:
         self.client, self._pending = client, pending
         self._me: str | None = None
+        self._known: list[str] | None = None  # ids of all jobs, once they were asked for
 
     @property
     def me(self) -> str:
@@ -43,15 +44,15 @@ class Far:
 
     def choose(self, names: Sequence[str]) -> tuple[str, ...]:
         """See Way."""
-        known: list[str] | None = None
         found = []
         for name in names:
             text = name.upper()
             if not text:
                 raise UsageError("a job's id is empty", "", "see: veilfarm jobs")
             if len(text) < _WHOLE:
-                known = [job.job for job in self.client.jobs(page=500)] if known is None else known
-                fits = [job for job in known if job.endswith(text)]
+                if self._known is None:
+                    self._known = [job.job for job in self.client.jobs(page=500)]
+                fits = [job for job in self._known if job.endswith(text)]
                 if len(fits) != 1:
                     why = "no job's id ends so" if not fits else f"the ids of {len(fits)} jobs end so"
                     raise UsageError(f"which job is {name}?", why, "see: veilfarm jobs")
@@ -62,45 +63,44 @@ class Far:
     def check(self, asked: Asked) -> None:
         """See Way."""
         wish = self._wish(asked)
-        if asked.job is not None and self._there(asked, wish):
-            return
-        if "source" not in wish:
-            _local(asked)
-            wish["name"] = asked.name or Path(asked.source).name
-        wish.pop("job", None)
-        self.client.check(wish)
+        if asked.job is not None and (film := self._there(asked, wish)):
+            self.client.check({**wish, **film})
+        elif "source" in wish:
+            self.client.check(wish)
+        else:
+            self.client.check({**wish, "name": asked.name or _local(asked).name})
 
     def submit(self, asked: Asked, told: Told) -> str:
         """See Way."""
         wish = self._wish(asked)
-        if asked.job is not None and (upload := self._there(asked, wish)):
-            return self.client.submit({**wish, **upload}).job
+        if asked.job is not None and (film := self._there(asked, wish)):
+            return self.client.submit({**wish, **film}).job
         if "source" in wish:
             return self.client.submit(wish).job
         path = _local(asked)
-        self.client.check({**_without_id(wish), "name": asked.name or path.name})  # before gigabytes are sent
-        upload_id = self._bring(path, told)
-        key = f"veilfarm-submit-{upload_id}"
-        made = self.client.submit({**wish, "upload": upload_id}, key)
-        self._pending.drop(self.client.url, self.me, path)
-        return made.job
+        self.client.check({**wish, "name": asked.name or path.name})  # before gigabytes are sent
+        return self._bring(path, wish, told)
 
-    def _bring(self, path: Path, told: Told) -> str:
-        """A film of this machine; the upload's id. One that was begun before is gone on with."""
-        sender = self.client.sender(path, told)
-        begun = self._pending.find(self.client.url, self.me, path)
+    def _bring(self, path: Path, wish: dict[str, Any], told: Told) -> str:
+        """A job of a film of this machine. An upload that was begun before is gone on with, and one that has become a
+        job without anybody hearing of it is that job."""
+        sender, url = self.client.sender(path, told), self.client.url
+        begun = self._pending.find(url, self.me, path)
         if begun is not None:
             try:
                 sender.send(begun)
-                if self.client.uploaded(begun).job is None:
-                    return begun
-            except (NoSuchThing, Clash):
-                pass  # its time was up
-            self._pending.drop(self.client.url, self.me, path)
+                return self._made(path, wish, begun)
+            except (NoSuchThing, Clash, Invalid):
+                self._pending.drop(url, self.me, path)  # its time was up, or it was for something else
         upload = sender.begin(path.name)
-        self._pending.keep(self.client.url, self.me, path, upload)
+        self._pending.keep(url, self.me, path, upload)
         sender.send(upload)
-        return upload
+        return self._made(path, wish, upload)
+
+    def _made(self, path: Path, wish: dict[str, Any], upload: str) -> str:
+        made = self.client.submit({**wish, "upload": upload}, f"veilfarm-submit-{upload}")
+        self._pending.drop(self.client.url, self.me, path)
+        return made.job
 
     def _there(self, asked: Asked, wish: dict[str, Any]) -> dict[str, str]:
         """What names the film of a job that is there already; {} when there is no such job. Raises UsageError when it
@@ -282,10 +282,6 @@ class Far:
                 raise NoSuchThing(f"{user} has no token {name}", "", "see: veilfarm token USER --list", status=404)
             self.client.revoke_token(name)
         return self.client.tokens(user)
-
-
-def _without_id(wish: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in wish.items() if name != "job"}
 
 
 def _local(asked: Asked) -> Path:

@@ -48,6 +48,17 @@ def test_the_same_id_and_wish_are_the_same_job(api: Api, film: str) -> None:
     assert "with another veil" in kim.post("/v1/jobs", json={**body, "veil": "mosaic"}).json()["detail"]
 
 
+def test_looking_at_what_is_there_already(api: Api, film: str) -> None:
+    kim, job = api.client("kim"), new_id()
+    body = {"source": film, "job": job}
+    assert kim.post("/v1/jobs/check", json=body).status_code == 204
+    kim.post("/v1/jobs", json=body)
+    assert kim.post("/v1/jobs/check", json=body).status_code == 204
+    assert kim.post("/v1/jobs/check", json={**body, "veil": "solid"}).status_code == 422
+    assert kim.post("/v1/jobs/check", json={"name": "talk.mp4", "job": job}).status_code == 409
+    assert api.client("lee").post("/v1/jobs/check", json={"name": "talk.mp4", "job": job}).status_code == 409
+
+
 def test_a_film_that_has_gone_since_is_still_the_same_job(api: Api, film: str) -> None:
     kim, job = api.client("kim"), new_id()
     kim.post("/v1/jobs", json={"source": film, "job": job})
