@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.job import MendFacts, Plan
-from cluster.steps import link_facts
+from cluster.linked import link_facts
 from cluster.workers import Setup, Tick
 from pipeline import device
 from pipeline.edits import Edit, turned
@@ -56,7 +56,7 @@ def mend(
     (into / _FACES).write_text(json.dumps(faces), encoding="utf-8")
     renders = changed(base, result.linked, chunks)
     return MendFacts(
-        link_facts(result.linked),
+        link_facts(result.linked, looked),
         {str(chunk): edition for chunk, edition in renders.items()},
         film_edition(renders),
         lost,

@@ -25,9 +25,9 @@ from cluster.job import (
     SourceFacts,
     StitchFacts,
     StreamRecord,
-    TrackFacts,
     Veil,
 )
+from cluster.linked import link_facts
 from cluster.places import check_unchanged
 from cluster.workers import Setup, Tick
 from pipeline import device
@@ -142,7 +142,7 @@ class PipelineSteps:
             choose=choose,
         )
         linked.save(into / "linked.npz")
-        return link_facts(linked)
+        return link_facts(linked, loaded)
 
     def mend(
         self,
@@ -305,37 +305,6 @@ def film_range(index: Any, start: Moment | None, stop: Moment | None) -> tuple[i
         why = f"the film has {len(index)} frames, and the range is [{first}, {last})"
         raise InputError("no frame lies between --from and --to", why, "give a range inside the film")
     return first, last
-
-
-def link_facts(linked: Any) -> LinkFacts:
-    """What may be known of it when it is deleted."""
-    identities = {str(p.id): p.identity.name for p in linked.people if p.identity is not None}
-    return LinkFacts(len(linked.people), identities, tuple(_track_facts(track) for track in linked.tracks))
-
-
-def _track_facts(track: Any) -> TrackFacts:
-    from pipeline.track import Treatment
-
-    sides = (track.boxes[:, 2:] - track.boxes[:, :2]).max(1)
-    counts = {t.name.lower(): int((track.treatment == t).sum()) for t in Treatment}
-    seen = (track.tracklet_of[:, 0] >= 0).nonzero()[0]
-    # Best is a large face that is replaced; where there is none, one that was seen at all.
-    value = sides + 1e6 * (track.treatment == Treatment.REPLACE) + 1e5 * (track.tracklet_of[:, 0] >= 0)
-    best = int(value.argmax())
-    x0, y0, x1, y1 = track.boxes[best]
-    return TrackFacts(
-        id=int(track.id),
-        person=int(track.person),
-        first=int(track.frames[0]),
-        last=int(track.frames[-1]) + 1,
-        frames=len(track.frames),
-        smallest=round(float(sides.min())),
-        largest=round(float(sides.max())),
-        treatments={name: count for name, count in counts.items() if count},
-        seen=(int(track.frames[seen[0]]), int(track.frames[seen[-1]]) + 1) if len(seen) else (0, 0),
-        best=int(track.frames[best]),
-        best_box=(round(float(x0)), round(float(y0)), round(float(x1)), round(float(y1))),
-    )
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,18 +1,29 @@
 """The API over a real S3 server: uploads, links, and films in allowed buckets."""
 
+import dataclasses
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from apiclient import Api
+from apifarm import submit
+from doubles import FRAMES, DryPool, DrySteps, Ear
 from rgw import Gateway, gateway
 
+from cluster import records
 from cluster.api import incoming
 from cluster.api.allowed import Allowed
 from cluster.book import JobResult
 from cluster.desk import Desk
+from cluster.farm import Farm
+from cluster.job import IndexFacts, JobSpec, LinkFacts, Plan, SourceFacts, Step
+from cluster.places import look_up
+from cluster.roles import Job
 from cluster.states import JobState
+from cluster.users import Role
+from cluster.workers import Setup, Tick
 from storage import layout
 from storage.address import open_store
 
@@ -62,8 +73,6 @@ def test_an_upload_becomes_a_job_whose_source_is_in_the_bucket(
 
 
 def finished(api: Api, film: str) -> str:
-    from apifarm import submit
-
     job = submit(api.book, "talk.mp4", "kim")
     api.book.close(job, 1, JobResult(JobState.DONE, "", 0.0, film, f"{film}.report.json"))
     return job
@@ -97,3 +106,55 @@ def test_films_of_other_buckets_only_where_it_is_allowed(api: Api, place: str, t
     assert (missing.status_code, "no such object" in missing.text) == (422, True)
     assert kim.get(f"/v1/jobs/{finished(api, f'{bucket}/films/talk.mp4')}/film").content == FILM
     assert kim.get(f"/v1/jobs/{finished(api, f'{bucket}/private/talk.mp4')}/film").status_code == 403
+
+
+class Written(DrySteps):
+    """Every step leaves a file: a bucket has no empty folders."""
+
+    def ingest(self, spec: JobSpec, source: Path, into: Path) -> SourceFacts:
+        (into / "film").touch()
+        return super().ingest(spec, source, into)
+
+    def index(self, setup: Setup, into: Path, tick: Tick) -> IndexFacts:
+        (into / "index").touch()
+        return super().index(setup, into, tick)
+
+    def link(self, setup: Setup, plan: Plan, analyses: tuple[Path, ...], into: Path) -> LinkFacts:
+        (into / "linked").touch()
+        return super().link(setup, plan, analyses, into)
+
+
+def test_edits_and_what_is_rendered_with_them_are_objects_that_are_made_once(
+    api: Api, place: str, tmp_path: Path
+) -> None:
+    job = submit(api.book, "talk.mp4", "kim", review=True)
+    ledger, steps, kim = api.book.ledger(job), Written(), api.client("kim", Role.REVIEWER)
+    (tmp_path / "film.mp4").write_bytes(b"film")
+    open_store(place).put_file("in.mp4", tmp_path / "film.mp4")
+    spec = dataclasses.replace(ledger.spec(), source=look_up(f"{place}/in.mp4"))
+    api.store.put_file(layout.spec(job), _record(spec, tmp_path))
+
+    def run(edits: int) -> list[str]:
+        order = Job("talk", place, ledger, None, edits=edits, hold=True)
+        (ended,) = Farm(DryPool(steps), Ear()).run([order])
+        assert ended.failure is None, ended.failure.trace
+        found = [ledger.done(unit) for unit in ledger.units_of(Step.RENDER, edits)]
+        return [done.attempt for done in found if done is not None]
+
+    first = run(0)
+    where = f"/v1/jobs/{job}/edits"
+    tag = kim.get(where).headers["ETag"]
+    box = {"kind": "box", "frame": FRAMES + 2, "box": [1, 1, 9, 9]}
+    with ThreadPoolExecutor(8) as pool:  # eight reviewers who have seen the same
+        answers = list(pool.map(lambda _: kim.post(where, json=box, headers={"If-Match": tag}).status_code, range(8)))
+    assert sorted(answers) == [201, *[412] * 7]
+    assert [a == b for a, b in zip(first, run(1), strict=True)] == [True, False, True]
+    assert {unit.step for unit in ledger.units() if unit.edition} == {Step.MEND, Step.RENDER, Step.STITCH}
+    ledger.erase_work()
+    assert not [key for key in api.store.keys(layout.job(job)) if "/try/" in key]
+
+
+def _record(spec: JobSpec, folder: Path) -> Path:
+    path = folder / "spec.json"
+    path.write_bytes(records.dumps(spec))
+    return path
