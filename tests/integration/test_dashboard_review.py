@@ -190,7 +190,10 @@ def test_a_face_that_was_missed_is_marked_with_the_pointer_or_in_numbers(
     noted(page)
     assert (edits(dash, job)[1].frame, edits(dash, job)[1].box) == (12, (4, 5, 24, 26))
     page.goto(f"/jobs/{job}/people")
-    expect(page.get_by_role("article").filter(has_text="marked by hand")).to_have_count(2)
+    drawn_by_hand = page.get_by_role("article").filter(has_text="marked by hand")
+    expect(drawn_by_hand).to_have_count(2)
+    drawn_by_hand.last.get_by_role("link", name="1 appearance").click()
+    becomes(kim, "Math.abs(document.querySelector('#after').currentTime - 12 / 25) < .02")
 
 
 @pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "de")])
