@@ -225,4 +225,6 @@ def line(report: dict[str, Any]) -> str:
         return f"{report['output']['place']}: {frames} frames, no face was found"
     who = "1 person" if people == 1 else f"{people} people"
     what = f"{faces['replaced']} faces replaced, {faces['covered']} covered"
+    if faces.get("kept_visible"):
+        what += f", {faces['kept_visible']} left visible by a reviewer"
     return f"{report['output']['place']}: {frames} frames, {who}, {what}"

@@ -10,9 +10,11 @@ import pytest
 from doubles import DryPool, DrySteps, Ear, a_job
 
 from cluster import report
+from cluster.edits import Edits
 from cluster.farm import Farm
 from cluster.job import Step
 from cluster.roles import Job
+from pipeline.edits import Edit, Kind
 from pipeline.track import OPEN, Treatment
 
 SCHEMA = json.loads((Path(__file__).parent.parent.parent / "docs/report.schema.json").read_text(encoding="utf-8"))
@@ -91,3 +93,28 @@ def test_one_line_for_people(found: dict[str, Any]) -> None:
 
 def test_facts_are_plain_records(job: Job) -> None:
     assert dataclasses.is_dataclass(job.ledger.spec())
+
+
+def test_it_tells_every_edit_and_who_approved_it(job: Job) -> None:
+    farm = Farm(DryPool(DrySteps()), Ear())
+    list(farm.run([dataclasses.replace(job, hold=True)]))
+    held = Edits(job.ledger, lambda: 5.0)
+    keep = Edit("E1", Kind.KEEP, "kim", 4.0, person=0, reason="consent")
+    box = held.numbered(Edit("E2", Kind.BOX, "lee", 4.5, frame=3, box=(1, 2, 3, 4)), held.latest())
+    version = held.write(held.latest(), (keep, box), "kim", "two edits").version
+    list(farm.run([dataclasses.replace(job, hold=True, edits=version)]))
+    held.write(held.latest(), (keep, box), "ann", "approved the film", 7)
+    found = {**report.build(job.ledger, {}, MODELS, version), "seconds": 1.0}
+    jsonschema.validate(found, SCHEMA, jsonschema.Draft202012Validator)
+    told = [(e["kind"], e["who"], e["at"], e["reason"]) for e in found["review"]["edits"]]
+    assert told == [("keep", "kim", 4.0, "consent"), ("box", "lee", 4.5, "")]
+    assert (found["review"]["approved_by"], found["review"]["approved_at"]) == ("ann", 5.0)
+    assert found["tracks"][0]["kept_visible"] == 2
+    assert found["tracks"][0]["covered"] == 0
+    assert "mend" in found["steps"]
+
+
+def test_what_stays_visible_is_in_the_line_for_people(found: dict[str, Any]) -> None:
+    assert "left visible" not in report.line(found)
+    found["faces"]["kept_visible"] = 3
+    assert "3 left visible by a reviewer" in report.line(found)
