@@ -114,9 +114,10 @@ class Farm:
         many as it may have, or since no worker that is there may take it, holds up nobody else."""
         return not (self._full and any(run.waiting for run in self._runs))
 
-    def demand(self) -> int:
-        """How many units are out or wait for a worker."""
-        return sum(len(run.running) + len(run.waiting) for run in self._runs)
+    def demand(self, device: str | None = None) -> int:
+        """How many units are out or wait for a worker; with `device`, only those that no other will do for."""
+        runs = [run for run in self._runs if device is None or (run.device == device and run.step in PER_CHUNK)]
+        return sum(len(run.running) + len(run.waiting) for run in runs)
 
     def starting(self) -> int:
         """How many jobs haven't got their chunks yet: more of them would only wait for each other's disks."""

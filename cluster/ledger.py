@@ -5,6 +5,7 @@ that nobody reads; two workers that do the same unit leave two tries, of which o
 """
 
 import contextlib
+import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,6 +82,15 @@ class Ledger:
     def spec(self) -> JobSpec:
         """What was asked for. Raises NoSuchObject, BadRecord."""
         return records.loads(JobSpec, self.store.read(layout.spec(self.job_id)))
+
+    def maker(self, me: str) -> str:
+        """Which program and models its work was begun with: `me`, if nobody was before."""
+        try:
+            return str(json.loads(self.store.read(layout.maker(self.job_id))))
+        except NoSuchObject:
+            with contextlib.suppress(AlreadyThere):
+                self.store.create(layout.maker(self.job_id), json.dumps(me).encode())
+        return str(json.loads(self.store.read(layout.maker(self.job_id))))
 
     def begin(self, unit: Unit, attempt: str) -> Path:
         """A folder that this try may fill."""

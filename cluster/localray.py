@@ -219,7 +219,7 @@ class LocalPool:
     def rest(self) -> None:
         """Nobody else could use this Ray."""
 
-    def want(self, units: int) -> None:
+    def want(self, units: int, on_gpus: int) -> None:
         """There are no more machines than this one."""
 
     @property

@@ -79,7 +79,7 @@ class RayPool:
         self._seen = clock()
         self._lost: list[Outcome] = []
         self._drained = frozenset[str]()
-        self._demand = 0
+        self._demand = self._on_gpus = 0
         self._connect()
 
     def _connect(self) -> None:
@@ -137,9 +137,9 @@ class RayPool:
         """These get no more orders."""
         self._drained = workers
 
-    def want(self, units: int) -> None:
-        """How many units could be worked on at once, for an autoscaler."""
-        self._demand = units
+    def want(self, units: int, on_gpus: int) -> None:
+        """How many units could be worked on at once, and how many of them on GPUs only, for an autoscaler."""
+        self._demand, self._on_gpus = units, on_gpus
 
     def poll(self, timeout: float) -> list[Outcome]:
         """See Pool."""
@@ -228,7 +228,9 @@ class RayPool:
         from ray.autoscaler.sdk import request_resources
 
         wanted = min(self._settings.most, self._demand)
-        bundles: Any = [{"CPU": self._settings.threads}] * wanted
+        on_gpus = min(wanted, self._on_gpus)
+        gpu = {"CPU": self._settings.gpu_threads, "GPU": self._settings.gpu_share}
+        bundles: Any = [gpu] * on_gpus + [{"CPU": self._settings.threads}] * (wanted - on_gpus)
         with contextlib.suppress(Exception):  # no autoscaler
             request_resources(bundles=bundles)
 

@@ -43,8 +43,8 @@ class ServicePool(Pool, Protocol):
     def rest(self) -> None:
         """Let go of what another controller's workers need: this one doesn't lead any more."""
 
-    def want(self, units: int) -> None:
-        """How many units could be worked on at once, for an autoscaler."""
+    def want(self, units: int, on_gpus: int) -> None:
+        """How many units could be worked on at once, and how many of them on GPUs only, for an autoscaler."""
 
 
 @dataclass(slots=True)
@@ -157,7 +157,7 @@ class Service:
                     if layout.unblock(name) == key:
                         self.health.unblock(name)
                 self._store.delete(key)
-            self.pool.want(self._farm.demand())
+            self.pool.want(self._farm.demand(), self._farm.demand("cuda"))
         if self._status.now(now):
             self._write_status()
 

@@ -33,6 +33,7 @@ class Trouble(StrEnum):
     STORAGE = "storage"
     DISK = "disk"
     DEVICE = "device"
+    VERSION = "version"
     BUG = "bug"
 
 
@@ -61,6 +62,8 @@ TREATMENTS: dict[Trouble, Treatment] = {
     # fails what others can do is taken out, or it would get one unit after the other.
     Trouble.DISK: Treatment(10, blames_worker=True, lean=False, renew=False, wait=1),
     Trouble.DEVICE: Treatment(TRIES, blames_worker=True, lean=False, renew=True, wait=0),
+    # While a farm is brought to another version, some workers may have the one that the job was begun with.
+    Trouble.VERSION: Treatment(10, blames_worker=True, lean=False, renew=False, wait=0),
     Trouble.BUG: Treatment(TRIES, blames_worker=True, lean=False, renew=False, wait=0),
 }
 
@@ -73,6 +76,7 @@ _CAUSES = {
     "WorkerLost": Trouble.LOST,
     "VerifyError": Trouble.WRONG,
     "DiskFull": Trouble.DISK,
+    "OtherVersion": Trouble.VERSION,
     "AcceleratorError": Trouble.DEVICE,
     "DeviceError": Trouble.DEVICE,
     **dict.fromkeys(("StoreError", "Transient", "Unreachable", "Interrupted"), Trouble.STORAGE),

@@ -33,6 +33,7 @@ from cluster.job import (
     StitchFacts,
 )
 from cluster.ledger import Ledger, Unit
+from cluster.made import made_by
 from cluster.places import publish, release, source_file
 from pipeline.edits import Edit
 from pipeline.errors import PipelineError
@@ -132,6 +133,10 @@ class Steps(Protocol):
         """Write the film and compare it with its source."""
 
 
+class OtherVersion(PipelineError):
+    """Two versions don't cut, draw and encode alike: one film isn't made of the work of both."""
+
+
 class Worker:
     """Does orders. Not safe for two orders at once; `frames` may be asked meanwhile."""
 
@@ -172,7 +177,14 @@ class Worker:
         return Outcome(order, seconds, failure, facts, self._name)
 
     def _do(self, ledger: Ledger, order: Order, into: Path) -> Facts:
-        spec, step = ledger.spec(), order.unit.step
+        spec, step, me = ledger.spec(), order.unit.step, made_by()
+        begun_by = ledger.maker(me)
+        if begun_by != me:
+            raise OtherVersion(
+                f"the job was begun by another version than that of the worker {self._name}".rstrip(),
+                f"{begun_by} began it, and this is {me}",
+                "bring all machines to one version; or cancel the job and submit it again",
+            )
         if step is Step.PUBLISH:
             return publish(ledger, order.edits)
         with source_file(spec.source) as source:

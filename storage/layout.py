@@ -10,6 +10,7 @@ jobs/{job}/chunks/{i}/{step}/DONE.json          create-once = the commit
 jobs/{job}/chunks/{i}/{step}/fail/{id}.json     append-only
 jobs/{job}/chunks/{i}/{step}/log/{id}.jsonl     append-only: what a try said
 jobs/{job}/film/{step}/…                        the same for steps that see the whole film
+jobs/{job}/film/made_by.json                    create-once: the program and models that its work was begun with
 jobs/{job}/…/{step}.{edition}/…                 the same for what was made anew after reviewers' edits
 jobs/{job}/edits/{try}/{version}.json           create-once: reviewers' edits of what this try at linking found
 jobs/{job}/results/{round}.json                 create-once: how a round of the job ended
@@ -206,6 +207,11 @@ def work(job_id: str) -> tuple[str, str]:
 def chunk_folder(job_id: str, chunk: int) -> str:
     """The folder of all steps of one chunk."""
     return f"jobs/{job_id}/chunks/{chunk:06d}"
+
+
+def maker(job_id: str) -> str:
+    """Which program and models its work was begun with."""
+    return f"jobs/{job_id}/film/made_by.json"
 
 
 def unit(job_id: str, step: str, chunk: int | None, edition: str = "") -> str:

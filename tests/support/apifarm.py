@@ -41,7 +41,7 @@ class ShownPool(DryPool):
     def rest(self) -> None:
         self.rests += 1
 
-    def want(self, units: int) -> None:
+    def want(self, units: int, on_gpus: int) -> None:
         return
 
     def close(self) -> None:

@@ -98,7 +98,10 @@ class Run:
                 chaos.at(job, units)
                 began.append((fault.__name__, units, time.monotonic()))
                 fault()
-            chaos.ended(job)
+                if chaos.missed:
+                    began.pop()
+                    chaos.missed = False
+            chaos.job_done(job)
             wrong += self.compared(job)
         except Exception as error:  # noqa: BLE001  whatever it is, the next film tells whether the farm is well
             wrong.append(f"{type(error).__name__}: {error}"[:1500])

@@ -136,7 +136,7 @@ class OnHosts(OnCluster):
         """The process that waits for one in a host doesn't hand signals on."""
         kill(named(serving.mark, sys.executable), signal.SIGTERM)
         code = serving.process.wait(timeout=120)
-        self.blame(code != 0, f"a farm that was told to end ended with {code}: {serving.said()[-1500:]}")
+        self.ended_well(serving, code if code < 128 else 128 - code)
 
     def cut(self, seconds: float) -> None:
         """The far one loses its cable: it reaches neither the head nor the store."""

@@ -38,6 +38,7 @@ class Chaos:
     serving: Serving | None = None
     marks: list[str] = field(default_factory=list)
     found: list[str] = field(default_factory=list)  # what a fault itself has seen go wrong
+    missed: bool = False  # whether the last fault found nothing that it could be done to
 
     def command(self) -> list[str]:
         """Which starts a controller."""
@@ -71,8 +72,19 @@ class Chaos:
 
     def end(self, serving: Serving) -> None:
         """SIGTERM, and all of it is gone."""
-        code = serving.end()
-        self.blame(code != 0, f"a farm that was told to end ended with {code}: {serving.said()[-1500:]}")
+        self.ended_well(serving, serving.end())
+
+    def ended_well(self, serving: Serving, code: int) -> None:
+        """It did what it had in hand. One that hasn't said anything yet was still being loaded."""
+        early = code == -signal.SIGTERM and not serving.said()
+        text = f"a farm that was told to end ended with {code}: {serving.said()[-1500:]}"
+        self.blame(code != 0 and not early, text)
+
+    def hit(self, pids: list[int], number: int = signal.SIGKILL) -> list[int]:
+        """A signal to all of them, if there are any."""
+        self.missed = not pids
+        kill(pids, number)
+        return pids
 
     def blame(self, wrong: bool, text: str) -> None:
         """Note what went wrong beside the film."""
@@ -83,16 +95,15 @@ class Chaos:
     def worker_killed(self) -> None:
         """As the kernel does it when memory is short."""
         workers = self.workers()
-        kill(self.random.sample(workers, k=min(1, len(workers))))
+        self.hit(self.random.sample(workers, k=min(1, len(workers))))
 
     def all_workers_killed(self) -> None:
         """All at once."""
-        kill(self.workers())
+        self.hit(self.workers())
 
     def worker_stopped_for_a_while(self) -> None:
         """A machine that swaps, a disk that hangs."""
-        stopped = self.workers()[:1]
-        kill(stopped, signal.SIGSTOP)
+        stopped = self.hit(self.workers()[:1], signal.SIGSTOP)
         time.sleep(self.random.uniform(1, 4))
         kill(stopped, signal.SIGCONT)
 
@@ -115,10 +126,10 @@ class Chaos:
     def ray_killed(self) -> None:
         """A server of Ray's dies: the farm ends with 1, and whoever watches it starts it again."""
         server = self.random.choice(("raylet", "gcs_server"))
-        kill([pid for pid in self.leader().alive() if title(pid).split(" ")[0].endswith(server)])
-        time.sleep(1)
-        self.leader().process.wait(timeout=60)
-        self.start()
+        if self.hit([pid for pid in self.leader().alive() if title(pid).split(" ")[0].endswith(server)]):
+            time.sleep(1)
+            self.leader().process.wait(timeout=60)
+            self.start()
 
     def two_controllers(self) -> None:
         """Another one is started on the same store; then the first is killed."""
@@ -148,6 +159,7 @@ class Chaos:
     def paused_and_resumed(self) -> None:
         """Somebody changes their mind."""
         jobs = [job for job in self.farm.book.open_jobs() if self.farm.state(job) is JobState.RUNNING]
+        self.missed = not jobs
         for job in jobs:
             self.farm.command("pause", job)
         time.sleep(self.random.uniform(0, 2))
@@ -236,7 +248,7 @@ class Chaos:
         """End it in peace."""
         self.end(self.leader())
 
-    def ended(self, job: str) -> None:
+    def job_done(self, job: str) -> None:
         """Wait until the job is done, and nothing is left to do."""
         self.farm.reached(job, JobState.DONE)
         until(lambda: not self.farm.objects("queue"), every=EVERY)

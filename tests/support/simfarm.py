@@ -214,7 +214,7 @@ class SimWorkers:
     def rest(self) -> None:
         return
 
-    def want(self, units: int) -> None:
+    def want(self, units: int, on_gpus: int) -> None:
         return
 
 

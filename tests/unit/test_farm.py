@@ -1,5 +1,7 @@
 """The farm over dry steps: order, retries, resuming, and that no failure lets anything through."""
 
+import dataclasses
+import threading
 from itertools import pairwise
 from pathlib import Path
 
@@ -7,11 +9,11 @@ import pytest
 from doubles import FRAMES, DryPool, DrySteps, Ear, a_job
 
 from cluster.farm import Farm
-from cluster.job import ChunkRecord, Plan, Step, StitchFacts
+from cluster.job import ChunkRecord, Plan, Step, StitchFacts, new_id
 from cluster.ledger import Ledger, Unit
 from cluster.roles import Ended, Job
 from cluster.trouble import REFUSING, TRIES
-from cluster.workers import FULL, Setup
+from cluster.workers import FULL, Outcome, Setup
 from pipeline import errors
 from storage.folder import FolderStore
 from storage.objects import StoreFull
@@ -226,3 +228,62 @@ def test_a_failed_try_leaves_no_files(tmp_path: Path) -> None:
     job = a_job(tmp_path)
     run([job], Half())
     assert not list(Path(job.store).rglob("segment.nut"))
+
+
+def test_a_job_is_done_by_one_version_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of it is done by one; then all workers are of another."""
+    version = ["one"]
+    monkeypatch.setattr("cluster.workers.made_by", lambda: version[0])
+
+    def upgrade(unit: Unit, call: int) -> None:
+        if unit.step is Step.LINK:
+            version[0] = "two"
+
+    job = a_job(tmp_path)
+    (ended,), ear, _ = run([job], DrySteps(trouble=upgrade))
+    assert ended.failure is not None
+    assert ended.failure.cause == "OtherVersion"
+    assert "one began it, and this is two" in ended.failure.line
+    assert len(ear.retries) >= 9
+    assert not any(job.ledger.done(Unit(Step.RENDER, chunk)) for chunk in range(3))
+    version[0] = "one"
+    (ended,), _, _ = run([job], DrySteps())
+    assert ended.failure is not None  # those failures count still; a retry of the job begins a new round
+    (ended,), _, _ = run([dataclasses.replace(job, since=new_id())], DrySteps())
+    assert ended.failure is None
+
+
+def test_while_a_farm_is_upgraded_work_goes_to_who_has_the_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = threading.local()
+
+    class Mixed(DryPool):
+        def poll(self, timeout: float) -> list[Outcome]:
+            older.version = "one" if self._orders and self._orders[0][0] == "0" else "two"
+            return super().poll(timeout)
+
+    monkeypatch.setattr("cluster.workers.made_by", lambda: older.version)
+    ear = Ear()
+    (ended,) = Farm(Mixed(DrySteps(), 2), ear).run([a_job(tmp_path)])
+    assert ended.failure is None
+    assert {failure.worker for _, failure in ear.retries} == {"1"}
+
+
+def test_what_only_a_gpu_may_do_is_counted_by_itself(tmp_path: Path) -> None:
+    jobs = []
+    for device in ("any", "cuda"):
+        job = a_job(tmp_path / device)
+        spec = dataclasses.replace(job.ledger.spec(), device=device)
+        jobs.append(dataclasses.replace(job, ledger=Ledger.create(job.ledger.store, spec)))
+        jobs[-1].ledger.give_secret()
+    farm = Farm(DryPool(DrySteps(chunks=3), 1, "cuda"), Ear())
+    for job in jobs:
+        farm.add(job)
+    seen = set[tuple[int, int]]()
+    while farm.jobs:
+        farm.turn()
+        seen.add((farm.demand(), farm.demand("cuda")))
+    assert max(gpu for _, gpu in seen) == 3
+    assert max(units for units, _ in seen) > 3
+    assert farm.demand() == farm.demand("cuda") == 0

@@ -42,7 +42,8 @@ def test_erasing_the_work_leaves_the_records_and_nothing_that_shows_a_face(tmp_p
     (unfinished / "segment.nut").write_bytes(b"faces")
     assert job.ledger.erase_work() == 3 + 3 + 1 + 1  # faces, segments, the film, the secret
     left = {path.name for path in Path(job.store).rglob("*") if path.is_file()}
-    assert {name for name in left if not name.endswith((".jsonl", ".lock"))} == {"spec.json", "DONE.json"}
+    records = {name for name in left if not name.endswith((".jsonl", ".lock"))}
+    assert records == {"spec.json", "made_by.json", "DONE.json"}
     assert job.ledger.done(Unit(Step.RENDER, 1)) is not None
     with pytest.raises(StoreError):
         job.ledger.secret()

@@ -191,14 +191,19 @@ def test_it_waits_only_while_nothing_happens(cluster: Cluster) -> None:
 
 def test_more_machines_are_asked_for_as_much_as_could_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Cluster(monkeypatch, most=3, threads=2)
-    cluster.pool.want(2)
+    cluster.pool.want(2, 0)
     cluster.poll(1)
-    cluster.pool.want(50)
+    cluster.pool.want(50, 0)
     cluster.poll(1)
     cluster.poll(10)
-    cluster.pool.want(0)
+    cluster.pool.want(0, 0)
     cluster.poll(10)
-    assert cluster.asked == [[{"CPU": 2}] * 2, [{"CPU": 2}] * 3, []]
+    cluster.pool.want(9, 2)
+    cluster.poll(10)
+    cluster.pool.want(9, 5)
+    cluster.poll(10)
+    gpu, cpu = {"CPU": 4, "GPU": 1.0}, {"CPU": 2}
+    assert cluster.asked == [[cpu] * 2, [cpu] * 3, [], [gpu, gpu, cpu], [gpu] * 3]
 
 
 def test_without_any_machine_it_gives_up_after_a_while(cluster: Cluster) -> None:

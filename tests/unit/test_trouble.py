@@ -20,6 +20,7 @@ NAME = {
     Trouble.STORAGE: "Unreachable",
     Trouble.DISK: "DiskFull",
     Trouble.DEVICE: "AcceleratorError",
+    Trouble.VERSION: "OtherVersion",
     Trouble.BUG: "KeyError",
 }
 
@@ -89,6 +90,11 @@ def test_a_unit_survives_a_full_disk_for_longer_where_another_worker_may_have_ro
     assert until_over(Trouble.DISK, ["w0"], 2) == 20
 
 
+def test_all_workers_may_be_of_another_version_but_one() -> None:
+    assert until_over(Trouble.VERSION, [f"w{n}" for n in range(10)], 20) == 10
+    assert until_over(Trouble.VERSION, ["w0", "w1"], 2) == 10
+
+
 def test_different_failures_together_may_not_go_on_for_ever() -> None:
     mixed = [failed(kind, str(n)) for n, kind in enumerate([Trouble.CRASH, Trouble.HANG, Trouble.WRONG] * 2)]
     assert not over(mixed[:5], 5)
@@ -121,6 +127,7 @@ def test_the_policy() -> None:
         Trouble.WRONG,
         Trouble.STORAGE,
         Trouble.DISK,
+        Trouble.VERSION,
         Trouble.BUG,
     }
     assert {kind for kind in Trouble if not of[kind].blames_worker} == {
