@@ -19,7 +19,7 @@ from cluster.api.problems import Problem
 from cluster.book import JobResult
 from cluster.dashboard.job import STRIPS, WIDTH, JobId, head
 from cluster.dashboard.pages import LookingReviewer, OwnForm, Page, drawn, go
-from cluster.dashboard.strip import Cell
+from cluster.dashboard.strip import Cell, Strip
 from cluster.job import JobSpec, Step, StitchFacts
 from cluster.jobindex import Row
 from cluster.states import JobState
@@ -115,8 +115,15 @@ def show(request: Request, ctx: Ctx, user: LookingReviewer, job: JobId) -> Respo
         begins=first / strip.rate,
         found=[_found(cell, first, max(1, strip.frames), strip.rate) for cell in found],
         width=WIDTH,
+        uneven=_uneven(strip),
         **_marking(ctx, user, row),
     )
+
+
+def _uneven(strip: Strip) -> bool:
+    """Whether frames last differently long, so that a browser can't tell their numbers from seconds."""
+    told = strip.source.frame_rate if strip.source is not None else None
+    return told is None or abs(strip.rate / float(told) - 1) > 1e-3
 
 
 def _shown(ctx: Context, row: Row, result: JobResult | None) -> str:

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import PICTURES, Watcher, becomes, check, chromium
-from dashfarm import Dash, dashboard, held
+from dashfarm import Dash, dashboard, held, indexed
 from filmgen import Film, make
 from playwright.sync_api import Browser, Locator, Page, expect
 
@@ -194,6 +195,26 @@ def test_a_face_that_was_missed_is_marked_with_the_pointer_or_in_numbers(
     expect(drawn_by_hand).to_have_count(2)
     drawn_by_hand.last.get_by_role("link", name="1 appearance").click()
     becomes(kim, "Math.abs(document.querySelector('#after').currentTime - 12 / 25) < .02")
+
+
+def test_frames_that_last_unevenly_are_told_apart(dash: Dash, somebody: Any, tmp_path: Path) -> None:
+    wanted = Film(frames=40, pattern="vfr")
+    job = held(dash, "phone.mp4", make(wanted, tmp_path / "phone.mp4").read_bytes())
+    times = wanted.times()
+    base = Fraction(1, 90_000)
+    end = times[-1] + Fraction(1, 30)
+    indexed(dash.book.ledger(job), [round(each / base) for each in times], round(end / base), base)
+    kim = somebody("kim")
+    kim.page.goto(f"/jobs/{job}/compare")
+    becomes(kim, "document.querySelector('#after').readyState >= 2")
+    kim.page.get_by_text("A face was missed here").click()
+    for _ in range(5):
+        kim.page.get_by_role("button", name="One frame on").click()
+    expect(kim.page.get_by_label("Frame", exact=True)).to_have_value("5")
+    now = "document.querySelector('#after').currentTime"
+    becomes(kim, f"{now} > {float(times[5])} && {now} < {float(times[6])}")
+    kim.page.get_by_label("Frame", exact=True).fill("31")
+    becomes(kim, f"{now} > {float(times[31])} && {now} < {float(times[32])}")
 
 
 @pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "de")])

@@ -4,12 +4,13 @@ import dataclasses
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from apiclient import Api
 from apifarm import spec
 
@@ -39,6 +40,7 @@ from cluster.jobindex import Row
 from cluster.ledger import Ledger, Unit
 from cluster.states import JobState
 from cluster.users import Role
+from pipeline.facts import FrameIndex
 from storage import layout
 
 FRAMES, CHUNKS = 250, 64
@@ -170,6 +172,20 @@ def done(dash: Dash, name: str, film: bytes = b"film", **options: Any) -> str:
     result = JobResult(JobState.DONE, "", now, key, f"{key}.report.json", frames, 2190.0, 4, len(film), 131)
     dash.book.close(job, 1, result)
     return job
+
+
+def indexed(ledger: Ledger, pts: Sequence[int], end: int, base: Fraction, first: int = 0) -> None:
+    """Another film, with these times of its frames; a plan without chunks, of the frames from `first` on."""
+    times, flags = np.array(pts, np.int64), np.ones(len(pts), np.bool_)
+    index = FrameIndex(times, np.diff(times, append=end), flags, ~flags, (), 0, base)
+    for step in (Step.INDEX, Step.PLAN):
+        ledger.undo(Unit(step))
+    attempt = new_id()
+    scratch = ledger.begin(Unit(Step.INDEX), attempt)
+    index.save(scratch / "index.npz")
+    ledger.keep(Unit(Step.INDEX), attempt, scratch)
+    ledger.commit(Unit(Step.INDEX), attempt, IndexFacts(len(pts), index.seconds(), 1, 0), 1.0)
+    commit(ledger, Unit(Step.PLAN), Plan(first, len(pts), ()))
 
 
 def held(dash: Dash, name: str, film: bytes = b"film", **options: Any) -> str:

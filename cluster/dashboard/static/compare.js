@@ -40,9 +40,30 @@ export class Compare {
 
   step(frames) {
     this.after.pause();
+    if ("uneven" in this.place.dataset) {
+      this.stepping = (this.stepping ?? Promise.resolve()).then(() => this.stepTo(frames)); // one after the other
+    } else {
+      this.stepEven(frames);
+    }
+  }
+
+  stepEven(frames) {
     // To the middle of a frame, so that rounding shows no other one.
     const now = Math.floor(this.after.currentTime * this.rate + 0.01);
     this.go((now + frames + 0.5) / this.rate);
+  }
+
+  /** Where frames last differently long, the farm knows when they are; not any more when the film is released. */
+  async stepTo(frames) {
+    const now = await this.look(`at=${this.after.currentTime.toFixed(6)}`);
+    const next = now && (await this.look(`frame=${Math.max(0, now.frame + frames)}`));
+    if (next) this.go((next.begins + next.ends) / 2);
+    else this.stepEven(frames);
+  }
+
+  async look(what) {
+    const answer = await fetch(`${this.place.dataset.frames}?${what}`).catch(() => null);
+    return answer?.ok ? answer.json() : null;
   }
 
   go(seconds) {
@@ -84,7 +105,7 @@ export class Compare {
     if (Number.isFinite(duration) && duration > 0) this.find("seek").value = (currentTime / duration) * 1000;
     for (const end of ["x1", "x2"]) this.find("here")?.setAttribute(end, (currentTime / duration) * 1000 || 0);
     const whole = Math.floor(currentTime + this.begins);
-    this.find("clock").textContent = `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")} · ${this.frame}`;
+    this.find("clock").textContent = `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}${"uneven" in this.place.dataset ? "" : ` · ${this.frame}`}`;
     this.marking?.follow();
   }
 
@@ -126,13 +147,8 @@ class Marking {
     if (at !== this.asked) this.fields.frame.value = frame;
     if (!after.paused || at === this.asked) return;
     this.asked = at;
-    const exact = await this.look(`at=${at.toFixed(6)}`);
+    const exact = await this.compare.look(`at=${at.toFixed(6)}`);
     if (exact && at === after.currentTime) this.fields.frame.value = exact.frame;
-  }
-
-  async look(what) {
-    const answer = await fetch(`${this.place.dataset.frames}?${what}`).catch(() => null);
-    return answer?.ok ? answer.json() : null;
   }
 
   at(event) {
@@ -160,7 +176,7 @@ class Marking {
     if (field.name !== "frame" || field.value === "") return;
     const wanted = field.value;
     this.compare.go((Number(wanted) + 0.5) / this.compare.rate - this.compare.begins);
-    const exact = await this.look(`frame=${Number(wanted)}`);
+    const exact = await this.compare.look(`frame=${Number(wanted)}`);
     if (exact && field.value === wanted) this.compare.go((exact.begins + exact.ends) / 2);
   }
 
