@@ -286,3 +286,30 @@ def test_only_a_sure_look_at_a_turned_picture_starts_a_face() -> None:
     picture = as_picture(on_its_head(0))
     (found,) = FaceFinder(Weak(0.0), layout(640, 480), CPU, Looks(turned=True)).find([picture], [True])
     assert len(found) == 0
+
+
+class Upright(Standing):
+    """Sees nothing that stands on its head."""
+
+    def _one(self, image: torch.Tensor) -> Detections:
+        seen = super()._one(image)
+        return seen.take(np.flatnonzero(seen.scores > 0.5))
+
+
+def _late(keen: bool, all_round: bool = False) -> tuple[list[int], bool]:
+    """Pictures in which a face on its head is found that comes with picture 12 of 32, and whether that was news."""
+    empty = torch.full((3, 480, 640), 0.2)
+    pictures = [as_picture(on_its_head(i) if i >= 12 else empty, i) for i in range(32)]
+    finder = FaceFinder(Upright(0.0), layout(640, 480), CPU, Looks(turned=True, every=100, rest=100), keen=keen)
+    found = list[Detections]()
+    for start in range(0, 32, 8):
+        batch = pictures[start : start + 8]
+        last = [p.number == 31 and all_round for p in batch]
+        found += finder.find(batch, [p.number == 0 or p is batch[-1] for p in batch], all_round=last)
+    return [i for i, faces in enumerate(found) if len(faces)], finder.surprised
+
+
+def test_a_face_on_its_head_that_comes_later_is_news_and_then_found_from_its_first_picture() -> None:
+    assert _late(keen=False) == ([], False), "no turned look was due"
+    assert _late(keen=False, all_round=True) == ([*range(24, 32)], True)
+    assert _late(keen=True) == ([*range(12, 32)], True)
