@@ -1,5 +1,6 @@
 """A job that is reviewed: held, mended, approved or forgotten; what was not touched stays as it was."""
 
+import dataclasses
 import random
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from cluster.closing import LATE
 from cluster.controller import REVIEW, SCAN_EVERY
 from cluster.edits import Edits
 from cluster.farm import Farm
-from cluster.job import PublishFacts, Step, StitchFacts, new_id
+from cluster.job import Publish, PublishFacts, Step, StitchFacts, new_id
 from cluster.ledger import Ledger, Unit
 from cluster.roles import Job
 from cluster.states import JobState, Move
@@ -286,6 +287,26 @@ def test_what_is_taken_back_needs_no_rendering_at_all(dry: Held) -> None:
     assert attempts(ledger, two) == first
     assert ledger.facts(StitchFacts, edits=two) == film
     assert dry.steps.calls[Unit(Step.RENDER, 0)] == rendered
+
+
+def test_a_held_film_can_be_approved_under_a_new_version_but_not_rendered_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "film.mp4"
+    source.write_bytes(b"film")
+    spec = dataclasses.replace(a_spec(source, tmp_path / "out.mp4"), publish=Publish("out.mp4", False))
+    ledger = Ledger.create(FolderStore(tmp_path / "work"), spec)
+    ledger.give_secret()
+    job = Job("film", str(tmp_path / "work"), ledger, None, hold=True)
+    list(Farm(DryPool(DrySteps()), Ear()).run([job]))
+    monkeypatch.setattr("cluster.workers.made_by", lambda: "another")
+    version = edited(ledger, a_box(ledger, 3))
+    (ended,) = Farm(DryPool(DrySteps()), Ear()).run([dataclasses.replace(job, edits=version)])
+    assert ended.failure is not None
+    assert ended.failure.cause == "OtherVersion"
+    (ended,) = Farm(DryPool(DrySteps()), Ear()).run([dataclasses.replace(job, hold=False, since="~")])
+    assert ended.failure is None, ended.failure.trace
+    assert (tmp_path / "out.mp4").exists()
 
 
 def test_units_with_edits_are_among_those_that_are_deleted(dry: Held) -> None:
