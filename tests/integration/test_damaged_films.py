@@ -8,8 +8,8 @@ from pathlib import Path
 
 import av
 import pytest
+from carry import run
 from filmgen import Film, ffmpeg, make
-from test_exact_frames import run
 
 from pipeline import video
 from pipeline.chunk import plan

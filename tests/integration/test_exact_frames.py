@@ -5,16 +5,16 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from carry import numbers, run
 from filmgen import Film, ffmpeg, make, read_stamp
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import video
 from pipeline.chunk import frame_range, plan
-from pipeline.compare import Comparison, compare
+from pipeline.compare import compare
 from pipeline.decode import read
 from pipeline.encode import EncoderSettings, SegmentWriter, verify_segment
-from pipeline.facts import FrameIndex, VideoInfo
 from pipeline.stitch import publish, stitch
 
 CODECS = {
@@ -26,32 +26,6 @@ CODECS = {
     "mpg": ("mpeg2video",),
     "avi": ("mpeg4", "h264"),
 }
-
-
-def run(
-    source: Path, target: Path, codec: str | None = None, part: tuple[int, int] | None = None, seconds: str = "1/2"
-) -> tuple[VideoInfo, FrameIndex, Comparison]:
-    """Ingest to stitch without touching a pixel, and the comparison of both files."""
-    work = target.parent / f"work-{source.name}"
-    info = video.ingest(source, work)
-    index = video.index(info, threads=1)
-    first, last = part or (0, len(index))
-    settings_ = EncoderSettings.for_source(info, codec=codec, preset="ultrafast")  # type: ignore[arg-type]
-    segments = []
-    work.mkdir(exist_ok=True)
-    for chunk in plan(index, target=Fraction(seconds), first=first, last=last):
-        with SegmentWriter(work / f"{chunk.index}.nut", info, settings_, 1, chunk=chunk.index) as writer:
-            for picture in read(info, index, chunk.start, chunk.stop):
-                writer.write(picture)
-            segments.append(writer.close())
-        verify_segment(segments[-1], index, chunk)
-    publish(stitch(info, index, segments, target, first=first, last=last), target)
-    return info, index, compare(info, target, index, first, last, threads=1)
-
-
-def numbers(info: VideoInfo, index: FrameIndex) -> list[int]:
-    """Which frame of the generator each frame of the index is."""
-    return [read_stamp(p.planes[0], p.layout.depth) for p in read(info, index, 0, len(index))]
 
 
 @st.composite

@@ -6,8 +6,8 @@ from pathlib import Path
 import av
 import pytest
 from av.sidedata.sidedata import Type
+from carry import run
 from filmgen import Film, ffmpeg, make, read_stamp
-from test_exact_frames import run
 
 from pipeline import video
 from pipeline.decode import read

@@ -45,6 +45,7 @@ class Film:
     sound: int = 1  # tracks
     delay: Fraction = Fraction(0)  # seconds by which the sound begins later
     pix_fmt: str = "yuv420p"
+    audio: str = ""  # FFmpeg's encoder; "": what the container usually holds
 
     @property
     def time_base(self) -> Fraction:
@@ -138,7 +139,7 @@ def _with_chroma(luma: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, n
 
 
 def _sound_track(out: Any, film: Film, number: int) -> Any:
-    track = out.add_stream(AUDIO[film.container], rate=_RATE)
+    track = out.add_stream(film.audio or AUDIO[film.container], rate=_RATE)
     track.codec_context.layout = "mono"
     track.metadata["language"] = ("eng", "fra", "deu")[number % 3]
     return track
