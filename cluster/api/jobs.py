@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
@@ -27,6 +27,7 @@ from storage.objects import AlreadyThere, StoreError
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=responses(401, 403, 404, 422, 429, 503))
 
 _CLOCKS = 3600.0  # seconds by which a client's clock may be ahead
+_LOOKED: dict[int | str, dict[str, Any]] = {204: {"description": "It could be made, or is there already: see `check`."}}
 JobId = Annotated[str, Path(pattern=JOB, description="Id of a job.")]
 
 
@@ -41,7 +42,7 @@ def _progress(ctx: Context, row: Row) -> Progress | None:
     return next((each for each in ctx.progress() if each.job == row.job), None)
 
 
-@router.post("", status_code=201, response_model=JobDetail, responses=responses(400, 409, 413, 507))
+@router.post("", status_code=201, response_model=JobDetail, responses={**_LOOKED, **responses(400, 409, 413, 507)})
 def create(
     asked: NewJob,
     ctx: Ctx,
@@ -51,9 +52,13 @@ def create(
         str | None,
         Header(alias="Idempotency-Key", min_length=1, max_length=200, description="Makes one job, however often sent."),
     ] = None,
-) -> JobDetail:
+    check: Annotated[bool, Query(description="Only look whether it could be made; make none.")] = False,
+) -> JobDetail | Response:
     """Make a job. The same Idempotency-Key and body give the same job again for a week, with 200; so does the same
-    `job`, for ever."""
+    `job`, for ever. With `check`, a film that is still to be brought may be named by its `name` alone."""
+    if check:
+        _check(ctx, user, asked)
+        return Response(status_code=204)
     if (asked.upload is None) == (asked.source is None):
         raise Problem(422, "give one of upload and source")
     if asked.job is not None:
@@ -83,10 +88,8 @@ def create(
     return _detail(ctx, ctx.index.row(job))
 
 
-@router.post("/check", status_code=204, responses=responses(400, 409, 413))
-def check(asked: NewJob, ctx: Ctx, user: Submitter) -> None:
-    """Whether such a job could be made now, or is there already; makes none. Of a film that is still to be brought,
-    give the `name`."""
+def _check(ctx: Context, user: User, asked: NewJob) -> None:
+    """Raise what making the job would raise, as far as that can be known, and make none."""
     if asked.upload is not None and asked.source is not None:
         raise Problem(422, "give one of upload and source")
     if asked.job is not None and _submitted(ctx, user, asked, asked.job):

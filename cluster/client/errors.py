@@ -124,10 +124,12 @@ def of_problem(status: int, problem: object, wait: float | None = None) -> Answe
     kind = kind_of(status)
     facts = problem if isinstance(problem, dict) else {}
     said = facts.get("detail") or facts.get("title") or f"the server answers {status}"
-    parts = str(said)[:2000].replace("\n", " ").split("; ", 2)
+    # It may quote names of films and words of reviewers, and goes to a terminal.
+    line = "".join(letter if letter.isprintable() else " " for letter in str(said)[:2000])
+    parts = line.split("; ", 2)
     what, why, todo = (*parts, "", "", "")[:3]
     errors = facts.get("errors")
     if isinstance(errors, list) and errors:
-        found = [f"{e.get('where', '')}: {e.get('what', '')}" for e in errors[:3] if isinstance(e, dict)]
+        found = [f"{e.get('where', '')}: {e.get('what', '')}"[:300] for e in errors[:3] if isinstance(e, dict)]
         why = ", ".join(found) + (f" and {len(errors) - 3} more" if len(errors) > 3 else "")
     return kind(what, why, todo or _TODO.get(kind, ""), status=status, wait=wait)

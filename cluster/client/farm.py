@@ -79,7 +79,7 @@ class FarmClient:
 
     def check(self, wish: Mapping[str, Any]) -> None:
         """Raise what `submit` would raise, and make no job."""
-        self._wire.ask("POST", "/v1/jobs/check", body=dict(wish), again=True)
+        self._wire.ask("POST", "/v1/jobs", [("check", "true")], dict(wish), again=True)
 
     def upload(
         self, path: Path, name: str = "", upload: str | None = None, told: sending.Told | None = None, **options: Any

@@ -51,12 +51,12 @@ def test_the_same_id_and_wish_are_the_same_job(api: Api, film: str) -> None:
 def test_looking_at_what_is_there_already(api: Api, film: str) -> None:
     kim, job = api.client("kim"), new_id()
     body = {"source": film, "job": job}
-    assert kim.post("/v1/jobs/check", json=body).status_code == 204
+    assert kim.post("/v1/jobs?check=true", json=body).status_code == 204
     kim.post("/v1/jobs", json=body)
-    assert kim.post("/v1/jobs/check", json=body).status_code == 204
-    assert kim.post("/v1/jobs/check", json={**body, "veil": "solid"}).status_code == 422
-    assert kim.post("/v1/jobs/check", json={"name": "talk.mp4", "job": job}).status_code == 409
-    assert api.client("lee").post("/v1/jobs/check", json={"name": "talk.mp4", "job": job}).status_code == 409
+    assert kim.post("/v1/jobs?check=true", json=body).status_code == 204
+    assert kim.post("/v1/jobs?check=true", json={**body, "veil": "solid"}).status_code == 422
+    assert kim.post("/v1/jobs?check=true", json={"name": "talk.mp4", "job": job}).status_code == 409
+    assert api.client("lee").post("/v1/jobs?check=true", json={"name": "talk.mp4", "job": job}).status_code == 409
 
 
 def test_a_film_that_has_gone_since_is_still_the_same_job(api: Api, film: str) -> None:
@@ -112,13 +112,13 @@ def test_two_who_make_the_same_job_at_once(api: Api, film: str, monkeypatch: pyt
 def test_looking_makes_no_job(api: Api, film: str, body: dict[str, Any], status: int) -> None:
     told = str(Path(film).parent)
     body = {k: v.replace("FILM", film).replace("FOLDER", told) if isinstance(v, str) else v for k, v in body.items()}
-    assert api.client("kim").post("/v1/jobs/check", json=body).status_code == status
+    assert api.client("kim").post("/v1/jobs?check=true", json=body).status_code == status
     assert api.book.jobs() == ()
 
 
 def test_an_upload_is_looked_at(api: Api) -> None:
     kim = api.client("kim")
-    assert kim.post("/v1/jobs/check", json={"upload": bring(kim)}).status_code == 204
+    assert kim.post("/v1/jobs?check=true", json={"upload": bring(kim)}).status_code == 204
 
 
 @pytest.mark.parametrize(

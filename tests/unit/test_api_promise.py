@@ -25,6 +25,7 @@ PARAMETERS = {
     "chunk": "a number",
     "seconds": "a number",
     "redirect": "a switch",
+    "check": "a switch",
     "Idempotency-Key": "a text that is hashed",
     "Range": "numbers",
     "If-Range": "a version",
