@@ -52,6 +52,8 @@ def source_file(source: Source) -> Iterator[Path]:
             raise InputError(changed, "", "submit it again")
         yield path
         return
+    if look_up(source.place) != source:  # the node's copy is of what it was: nobody would notice before the end
+        raise InputError(changed, "", "submit it again")
     store, key = parse_object(source.place)
     with contextlib.ExitStack() as held:
         try:
@@ -67,13 +69,13 @@ def release() -> None:
 
 
 def check_unchanged(source: Source) -> None:
-    """Raises VerifyError when it isn't what it was when the job was made."""
+    """Raises InputError when it isn't what it was when the job was made."""
     try:
         same = look_up(source.place) == source
     except (OSError, InputError):
         same = False
     if not same:
-        raise VerifyError(f"{source.place} changed while it was worked on", "", "run again")
+        raise InputError(f"{source.place} changed while it was worked on", "", "run again")
 
 
 def publish(ledger: Ledger, edits: int = 0) -> PublishFacts:

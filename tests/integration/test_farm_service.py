@@ -207,6 +207,22 @@ def test_a_store_that_is_away_for_a_while_costs_nothing(
     assert times(tmp_path / "film.mp4") == LONG.times()
 
 
+def test_a_source_that_changes_while_it_is_worked_on_ends_its_job(bucket: FarmStore, films: Path) -> None:
+    """At the next unit, though each machine has a copy of what it was."""
+    base = bucket.place.removesuffix("/farm")
+    top = open_store(base)
+    top.put_file("in/film.mp4", films / "long.mp4")
+    with bucket.serve() as serving:
+        job = bucket.submit(f"{base}/in/film.mp4")
+        until(lambda: bucket.chunks_done(job) > 1)
+        top.put_file("in/film.mp4", films / "short.mp4")
+        until(lambda: bucket.state(job) is JobState.FAILED)
+        assert "has changed since the job was made; submit it again" in bucket.book.control(job).reason
+        assert not [entry for entry in bucket.book.history(job) if "tried again" in entry.what]
+        assert not bucket.objects(f"outputs/{job}")
+        assert serving.end() == 0, serving.said()
+
+
 def test_a_farm_that_cannot_work_says_why(folder: FarmStore) -> None:
     """Its own words, though what libraries say goes nowhere."""
     ran = folder.command("serve", "--no-listen", "--webhook", "https://desk.example/hook")
