@@ -94,6 +94,20 @@ def test_forms_of_other_sites_do_nothing(dash: Dash) -> None:
     assert dash.book.control(found["running"]).state is JobState.PAUSED
 
 
+def test_several_jobs_that_are_over_are_deleted_at_once(dash: Dash) -> None:
+    found = furnish(dash)
+    kim, form = browser(dash, "kim", Role.ADMIN)
+    page = kim.get("/jobs").text
+    assert 'data-move="delete"' in page
+    over = [found[name] for name in ("done", "failed", "cancelled")]
+    fields = {"csrf": form, "do": "delete", "job": [*over, found["running"]]}
+    assert kim.post("/jobs/do", data=fields).status_code == 303
+    text = kim.get("/jobs").text
+    assert "3 jobs deleted. 1 left as it was" in text
+    assert not any(job in text for job in over)
+    assert dash.book.control(found["running"]).state is JobState.RUNNING
+
+
 def test_admins_add_people_change_them_and_shut_them_out(dash: Dash) -> None:
     kim, form = browser(dash, "kim", Role.ADMIN)
 
