@@ -7,19 +7,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from dashfarm import Dash, held
+from dashfarm import Dash, held, indexed
 
 from cluster.book import Control
 from cluster.edits import Edits
-from cluster.job import IndexFacts, Plan, Step, Veil, new_id
+from cluster.job import Step, Veil
 from cluster.ledger import Ledger, Unit
 from cluster.sessions import COOKIE, mark
 from cluster.states import JobState, Move
 from cluster.users import Role
 from pipeline.edits import Edit
-from pipeline.facts import FrameIndex
 
 
 @pytest.fixture
@@ -211,18 +209,8 @@ def test_the_film_that_waits_is_sent_in_ranges_and_only_while_it_waits(dash: Das
 
 
 def test_the_frame_at_a_moment_is_the_one_that_is_shown_then(dash: Dash, job: str, kim: Somebody) -> None:
-    pts = np.array([100, 140, 150, 400, 410], np.int64)  # a variable rate, in hundredths of a second
-    flags = np.ones(5, np.bool_)
-    index = FrameIndex(pts, np.array([40, 10, 250, 10, 20], np.int64), flags, ~flags, (), 0, Fraction(1, 100))
     ledger = Ledger(dash.store, job)
-    for step, facts in ((Step.INDEX, IndexFacts(5, Fraction(33, 10), 1, 0)), (Step.PLAN, Plan(1, 5, ()))):
-        ledger.undo(Unit(step))
-        attempt = new_id()
-        if step is Step.INDEX:
-            scratch = ledger.begin(Unit(step), attempt)
-            index.save(scratch / "index.npz")
-            ledger.keep(Unit(step), attempt, scratch)
-        ledger.commit(Unit(step), attempt, facts, 1.0)
+    indexed(ledger, (100, 140, 150, 400, 410), 430, Fraction(1, 100), first=1)  # a variable rate, in hundredths
 
     def look(what: str) -> tuple[int, float, float]:
         found = kim.look(f"frames?{what}").json()
