@@ -270,6 +270,8 @@ class Farm:
         only free ones."""
         seats = self._pool.seats(run.waiting[0])
         blocked = self._health.blocked() if self._health else frozenset[str]()
+        if all(seat.name in blocked for seat in seats):
+            blocked = frozenset()  # see `choose`
         if not any(seat.free and seat.name not in blocked for seat in seats):
             self._full = True
             return False

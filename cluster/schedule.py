@@ -126,11 +126,14 @@ def choose(
     """The seat for a unit of a step; None where none is free that may take it.
 
     `device` of the job: "cpu", "cuda" or "any"; it holds for the steps that see pictures. A worker that has failed this
-    unit before gets it again only if there is no other at all. What has many pixels goes to GPUs first, everything else
-    to CPUs.
+    unit before gets it again only if there is no other at all, and one that is taken out (`blocked`) gets any only if
+    all are: then the fault isn't theirs, but a disk's that they share, and nobody else would do it.
+
+    What has many pixels goes to GPUs first, everything else to CPUs.
     """
     any_will_do = device == "any" or step not in PER_CHUNK
-    able = [seat for seat in seats if seat.name not in blocked and (any_will_do or seat.device == device)]
+    fit = [seat for seat in seats if any_will_do or seat.device == device]
+    able = [seat for seat in fit if seat.name not in blocked] or fit
     others = [seat for seat in able if seat.name not in failed_on]
     free = [seat for seat in others or able if seat.free]
     liked = "cuda" if step in PER_CHUNK else "cpu"

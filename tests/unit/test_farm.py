@@ -9,6 +9,7 @@ import pytest
 from doubles import FRAMES, DryPool, DrySteps, Ear, a_job
 
 from cluster.farm import Farm
+from cluster.health import Health
 from cluster.job import ChunkRecord, Plan, Step, StitchFacts, new_id
 from cluster.ledger import Ledger, Unit
 from cluster.roles import Ended, Job
@@ -287,3 +288,17 @@ def test_what_only_a_gpu_may_do_is_counted_by_itself(tmp_path: Path) -> None:
     assert max(gpu for _, gpu in seen) == 3
     assert max(units for units, _ in seen) > 3
     assert farm.demand() == farm.demand("cuda") == 0
+
+
+def test_a_farm_whose_workers_are_all_taken_out_goes_on(tmp_path: Path) -> None:
+    """A disk that all share was full for a moment: each failed what the others had done, and nobody was left."""
+    full = {Unit(Step.RENDER, chunk) for chunk in range(2, 8)}
+
+    def fail(unit: Unit, call: int) -> None:
+        if unit in full and call == 1:
+            raise KeyError("a bug")
+
+    health = Health()
+    (ended,) = Farm(DryPool(DrySteps(8, fail)), Ear(), health=health).run([a_job(tmp_path)])
+    assert ended.failure is None
+    assert health.blocked() == {"0", "1"}

@@ -122,5 +122,6 @@ def test_a_worker_that_failed_the_unit_gets_it_again_only_if_there_is_no_other()
 
 def test_workers_that_are_taken_out_get_nothing() -> None:
     assert chosen(*SEATS[:2], blocked=frozenset({"c1"})) == "c2"
-    assert chosen(blocked=frozenset({"c1", "c2", "g1"})) is None
+    assert chosen(blocked=frozenset({"c1", "c2", "g1"})) == chosen()
+    assert chosen(device="cuda", blocked=frozenset({"g1"})) == "g1"
     assert choose((), Step.LINK, "any", NOBODY, NOBODY) is None
