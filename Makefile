@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 STAMP := .venv/.done-$(TORCH)
 
-.PHONY: help setup demo check test chaos bench clean
+.PHONY: help setup demo check test chaos corpus bench clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,6 +32,10 @@ test: setup  ## all tests but those that need a GPU
 
 chaos: setup  ## break things under farms at random and compare what comes out (ARGS="--faults 200 --seed 1")
 	$(BIN)/python tests/support/chaos.py $(ARGS)
+
+corpus: setup  ## carry films of every kind through, and broken ones (ARGS="--cases 400 --seed 1")
+	$(BIN)/python tests/support/corpus.py $(ARGS)
+	$(BIN)/python tests/support/fuzz.py
 
 bench: setup  ## measure speed and recall, with deface as peer (ARGS=… for its options)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'

@@ -101,7 +101,9 @@ def _check_matroska(path: Path, file: BinaryIO, size: int) -> None:
     length, used = _ebml_size(head[place:])
     place += used + (length or 0)
     if head[place : place + 4] != b"\x18\x53\x80\x67":
-        raise _cut_off(path, "nothing follows its header") if place >= size else NotAVideo(f"{path} is not a video")
+        if place >= size:
+            raise _cut_off(path, "nothing follows its header")
+        raise NotAVideo(f"{path} is not a video", "what follows its header isn't Matroska", "check the file")
     length, used = _ebml_size(head[place + 4 :])
     if length is not None and place + 4 + used + length > size:
         raise _cut_off(path, f"{place + 4 + used + length - size} bytes are missing at its end")

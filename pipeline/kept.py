@@ -20,6 +20,13 @@ MUXERS = {
     ".m2ts": "mpegts",
 }
 _HOLDS = {"webm": ("av1",), "mov": ("h264", "hevc"), "mpegts": ("h264", "hevc")}  # video codecs, where not all three
+# What MPEG-TS says the kind of. Its muxer takes anything, and then nobody knows any more what it is.
+# fmt: off
+_NAMED_IN_TS = frozenset({
+    "mp1", "mp2", "mp3", "aac", "aac_latm", "ac3", "eac3", "dts", "truehd", "opus", "s302m", "dvb_subtitle",
+    "dvb_teletext", "scte_35",
+})
+# fmt: on
 _OWN_CLOCK = ("mov", "matroska", "nut")  # containers whose times begin where the author says
 
 # Where it was taken, on what very device, by and of whom: in QuickTime, Android, EXIF, XMP and Matroska spellings.
@@ -54,6 +61,11 @@ def muxer_for(target: Path, codec: str) -> str:
         holds = " or ".join(_HOLDS[muxer])
         raise OutputError(f"{target} can't be written", f"{suffix} can't hold {codec}", f"use --codec {holds}, or .mp4")
     return muxer
+
+
+def is_named(muxer: str, codec: str) -> bool:
+    """Whether a stream of this codec is still known for what it is in the container."""
+    return muxer != "mpegts" or codec in _NAMED_IN_TS
 
 
 def why_stripped(stream: StreamFacts, info: VideoInfo) -> str:

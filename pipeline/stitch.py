@@ -157,10 +157,10 @@ class _Stitcher:
 
     def _add(self, out: av.container.OutputContainer, stream: av.stream.Stream) -> av.stream.Stream | None:
         """The same stream in the output; None where the container can't hold it."""
-        if not _holds(self._muxer, stream):
+        facts = self._info.streams[stream.index]
+        if not kept.is_named(self._muxer, facts.codec) or not holds(self._muxer, stream):
             return None
         new = out.add_stream_from_template(stream, opaque=True)
-        facts = self._info.streams[stream.index]
         new.metadata.update(kept.tags(facts.metadata))
         new.disposition = facts.disposition  # type: ignore[assignment]
         return new
@@ -260,7 +260,7 @@ def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> 
     yield from (cast(Packet, packet) for packet in container.demux(stream) if packet.size)
 
 
-def _holds(muxer: str, stream: av.stream.Stream) -> bool:
+def holds(muxer: str, stream: av.stream.Stream) -> bool:
     """Whether the container takes such a stream. Some muxers say no only when they write the header (FLAC in MOV), and
     then for the whole file: so each stream is tried alone, in memory."""
     try:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline import planes
 from pipeline.cuts import CutFinder
-from pipeline.errors import InputError, OutputError, PipelineError, Truncated, Unsupported
+from pipeline.errors import InputError, NotAVideo, OutputError, PipelineError, Truncated, Unsupported
 from pipeline.facts import NO_PTS, Bool, FrameIndex, Hdr, Int64, StreamFacts, VideoInfo
 from pipeline.intact import check_file
 from pipeline.probe import choose, look
@@ -42,7 +42,14 @@ def ingest(source: Path, work: Path) -> VideoInfo:
         again = not kind.startswith(_SEEKABLE) or not _seeks(container, stream)
     if not again:
         return look(source, number, source)
-    return look(source, number, _remux(source, number, work, kind, moved), moved)
+    path = _remux(source, number, work, kind, moved)
+    try:
+        return look(source, number, path, moved)
+    except NotAVideo as error:
+        if error.what.startswith(str(source)):
+            raise
+        why = "not one packet of its video can be read"
+        raise Truncated(f"{source} has no picture", why, "check the file") from error
 
 
 def _seeks(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
@@ -135,7 +142,8 @@ def repaired(raw: Int64, shown: Int64, source: Path) -> Int64:
 
     Different times that are only out of order (AVI knows no B-frames) are put in order: the decoder's order of pictures
     is right. Else a frame that has none, or not a later one than the frame before, is set to where the frame before
-    ends, or to just before the next good one. Raises Unsupported when the clock jumps back.
+    ends, or earlier where there is no room before the next good one: those without a time share it evenly, so that a
+    coarser clock can hold them, too. Raises Unsupported when the clock jumps back.
     """
     if _rises(raw):
         return raw
@@ -153,7 +161,8 @@ def repaired(raw: Int64, shown: Int64, source: Path) -> Int64:
         if squeezed > _SQUEEZED or before is None:
             why = f"from frame {i} on, its time stamps are missing or run backwards"
             raise Unsupported(f"the clock of {source} is broken", why, "remux it, or convert it to MP4 first")
-        ahead = next((int(p) for p in raw[i + 1 : i + 2 + _SQUEEZED] if p > before + 1), None)
+        near = raw[i + 1 : i + 2 + _SQUEEZED]
+        ahead = next(((k, int(p)) for k, p in enumerate(near, 2) if p > before + 1), None)
         wanted = before + max(1, int(shown[i - 1]))
-        pts[i] = wanted if ahead is None else min(wanted, max(before + 1, ahead - 1))
+        pts[i] = wanted if ahead is None else min(wanted, before + max(1, (ahead[1] - before) // ahead[0]))
     return pts

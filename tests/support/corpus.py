@@ -24,8 +24,8 @@ from filmgen import Film, ffmpeg, make
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from pipeline import stitch
-from pipeline.kept import MUXERS
+from pipeline.kept import MUXERS, is_named
+from pipeline.stitch import holds
 from pipeline.verify import verify
 
 CODECS = {
@@ -42,8 +42,8 @@ CODECS = {
 SOUND = {
     "mp4": ("aac", "ac3", "libmp3lame", "libopus", "flac"),
     "mov": ("aac", "ac3", "pcm_s16le"),
-    "mkv": ("aac", "ac3", "libmp3lame", "libopus", "flac", "pcm_s16le", "libvorbis"),
-    "webm": ("libopus", "libvorbis"),
+    "mkv": ("aac", "ac3", "libmp3lame", "libopus", "flac", "pcm_s16le"),
+    "webm": ("libopus",),
     "ts": ("mp2", "aac", "ac3", "libmp3lame"),
     "mpg": ("mp2", "ac3"),
     "avi": ("mp2", "libmp3lame", "pcm_s16le", "ac3"),
@@ -134,7 +134,7 @@ def build(case: Case, folder: Path) -> Path:
         inputs += ["-i", text]
         maps += ["-map", "2", "-c:s", case.subtitles, "-metadata:s:s:0", "language=spa"]
     if case.fragmented:
-        maps += ["-movflags", "frag_keyframe+empty_moov"]
+        maps += ["-movflags", "frag_keyframe+empty_moov+delay_moov"]
     ffmpeg(*inputs, *maps, rich)
     return rich
 
@@ -143,7 +143,9 @@ def unheld(source: Path, suffix: str) -> int:
     """How many of the source's streams the output's container can't hold."""
     with av.open(source) as container:
         others = [s for s in container.streams if s.type in ("audio", "subtitle", "attachment")]
-        return sum(not stitch._holds(MUXERS[f".{suffix}"], s) for s in others)
+        muxer = MUXERS[f".{suffix}"]
+        names = [s.codec_context.codec.canonical_name if s.codec_context is not None else "" for s in others]
+        return sum(not (is_named(muxer, name) and holds(muxer, s)) for name, s in zip(names, others, strict=True))
 
 
 def judge(case: Case, folder: Path) -> list[str]:

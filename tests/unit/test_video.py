@@ -31,7 +31,8 @@ def test_a_good_clock_is_left_alone() -> None:
 def test_missing_and_doubled_times_are_set_between() -> None:
     assert clock(0, NO_PTS, 20) == [0, 10, 20]
     assert clock(0, 0, 20) == [0, 10, 20]
-    assert clock(0, NO_PTS, 5) == [0, 4, 5]
+    assert clock(0, NO_PTS, 5) == [0, 2, 5], "in the middle, where a coarser clock can hold it, too"
+    assert clock(0, NO_PTS, 0, 9) == [0, 3, 6, 9]
     assert clock(0, 10, NO_PTS) == [0, 10, 20]
 
 
