@@ -92,6 +92,9 @@ def on_farm(command: Callable[Concatenate[Way, Options], int]) -> Callable[..., 
             return command(way(store, server, token_file), *args, **options)
         except KNOWN as error:
             return told(error)
+        except KeyboardInterrupt:  # Typer would end without a word
+            print("veilfarm: interrupted", file=sys.stderr)
+            return exits.INTERRUPTED
 
     _first, *own = inspect.signature(command).parameters.values()
     named = (("store", Store), ("server", Server), ("token_file", TokenFile))

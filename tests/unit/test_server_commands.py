@@ -285,6 +285,14 @@ def test_watch_follows_to_the_end(run: Run, api: Api) -> None:
     assert (code, json.loads(out)["state"]) == (0, "done")
 
 
+def test_an_interrupted_command_says_so(run: Run, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cluster.ways.far.Far.follow", interrupt)
+    assert run("watch", made(api)) == (130, "", "veilfarm: interrupted\n")
+
+
 def test_submit_waits(run: Run, api: Api, tmp_path: Path) -> None:
     def play() -> None:
         while not api.book.jobs():
