@@ -21,6 +21,7 @@ from storage.objects import NoSuchObject
 _LOG = logging.getLogger(__name__)
 
 KEEP_FAILED = 7 * 86400.0  # seconds for which the work of a failed job is kept for a retry
+REVIEW = 14 * 86400.0  # seconds for which a film is kept that nobody approves
 LATE = 3600.0  # seconds after which a worker that was given up writes nothing any more
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.book import Book, Card, Control, JobResult, NoSuchJob, NotNow
-from cluster.closing import End, closing, tidying
+from cluster.closing import REVIEW, End, closing, tidying
 from cluster.farm import Farm
 from cluster.job import born
 from cluster.lead import Lead
@@ -34,9 +34,6 @@ MOST_AT_ONCE = 16  # jobs that are worked on at once; the others wait without co
 MORE_URGENT = 8  # so many more that go before all of these
 STARTING = 4  # jobs without chunks yet that are worked on at once
 HALF = 86400.0  # seconds after which a submission that isn't complete was broken off
-REVIEW = (
-    14 * 86400.0
-)  # seconds for which a film is kept that nobody approves; then it is cancelled, and its work deleted
 
 
 @dataclass(slots=True)
@@ -58,11 +55,12 @@ class Controller:
         lead: Lead,
         on_change: Callable[[str, Card, Control], None] = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
+        review: float = REVIEW,
     ) -> None:
         """`place`: of the store, as workers open it. `on_change` is told of every new state that is written here or
-        seen."""
+        seen. `review`: seconds for which a film is kept that nobody approves; then it is cancelled."""
         self._book, self._place, self._farm, self._lead = book, place, farm, lead
-        self._on_change, self._clock = on_change, clock
+        self._on_change, self._clock, self._review = on_change, clock, review
         self._looked = self._scanned = float("-inf")
         self._leading = self._draining = False
         self._forget_all()
@@ -173,7 +171,7 @@ class Controller:
         if control.state in OVER:
             self._over(job, control)
             return
-        if control.state is JobState.REVIEW and self._book.clock() - control.since > REVIEW:
+        if control.state is JobState.REVIEW and self._book.clock() - control.since > self._review:
             self._expire(job, control)
             return
         if told:
@@ -188,7 +186,7 @@ class Controller:
 
     def _expire(self, job: str, control: Control) -> None:
         """Nobody has looked at it for long: what shows faces isn't kept for ever, and nothing is published unseen."""
-        reason = f"nobody approved it within {round(REVIEW / 86400)} days; what was kept for that is deleted"
+        reason = f"nobody approved it within {self._review / 86400:.3g} days; what was kept for that is deleted"
         if (over := self._move(job, Move.CANCEL, reason, of_round=control.round, of_edits=control.edits)) is not None:
             self._over(job, over)
 

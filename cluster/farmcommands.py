@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster import exits, log, processes, records
+from cluster.closing import REVIEW
 from cluster.common import KNOWN, Json, on_farm, opened, told
 from cluster.config import LISTEN, pool_settings
 from cluster.localray import LocalPool
@@ -49,6 +50,9 @@ def serve(
     steady_chunks: Annotated[
         bool, typer.Option("--steady-chunks", help="Cut a film the same way each time, not by measured speed.")
     ] = False,
+    review_days: Annotated[
+        float, typer.Option(min=0.01, max=366, help="For how long a film is kept that nobody approves.")
+    ] = REVIEW / 86400,
     listen: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help=f"Where the HTTP API listens. Default: {LISTEN}.")
     ] = None,
@@ -84,7 +88,7 @@ def serve(
                     ray, threads, gpu_share, leave_file=str(leave_file) if leave_file else None, most=autoscale
                 )
                 pool = RayPool(PipelineSteps(), cluster)
-            service = Service(front.store, desk.place, pool, front.changed, grace, steady_chunks)
+            service = Service(front.store, desk.place, pool, front.changed, grace, steady_chunks, review_days * 86400)
             return _serve(service, pool, front, lambda text: print(text, file=out, flush=True))
         except KNOWN as error:
             return told(error, err)

@@ -169,6 +169,7 @@ class Front:
             metrics=FarmMetrics(sources).text,
             leads=lambda: service.leads,
             stopping=self._stopping,
+            review=service.review,
             worth=lambda frames, megapixels: service.pace.seconds(frames, megapixels) if service.pace else None,
         )
 

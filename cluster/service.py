@@ -11,6 +11,7 @@ from cluster import records
 from cluster.account import Account, FarmStatus
 from cluster.actors import Place
 from cluster.book import Book, Card, Control
+from cluster.closing import REVIEW
 from cluster.controller import Controller
 from cluster.farm import Farm
 from cluster.health import Health
@@ -72,21 +73,23 @@ class Service:
         on_change: Callable[[str, Card, Control], None] = lambda *_: None,
         grace: float = 90.0,
         steady: bool = False,
+        review: float = REVIEW,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`grace`: seconds that running chunks get to end when the service is stopped. `steady`: the length of chunks
-        follows from the film alone, not from measured speed, nor from how many workers there are just now."""
+        follows from the film alone, not from measured speed, nor from how many workers there are just now. `review`:
+        seconds for which a film is kept that nobody approves."""
         self._clock, self._sleep = clock, sleep
         self.book, self.health, self.pool = Book(store), Health(clock), pool
         self.account = Account(self.book)
-        self._store, self._grace = store, grace
+        self._store, self._grace, self.review = store, grace, review
         self._on_change = on_change
         self.lead = Lead(store, clock)
         self.pace = None if steady else Pace()
         farm = Farm(pool, self.account, self.account, self.health, self.pace, clock, _STEADY if steady else None)
         self._farm = farm
-        self.controller = Controller(self.book, place, farm, self.lead, self._changed, clock)
+        self.controller = Controller(self.book, place, farm, self.lead, self._changed, clock, review)
         self._drained = frozenset[str]()
         self._status, self._drains = _Due(STATUS_EVERY), _Due(DRAIN_EVERY)
         self._stopping: float | None = None

@@ -16,6 +16,7 @@ from cluster.api.incoming import Incoming
 from cluster.api.limits import Buckets, Limits
 from cluster.api.problems import Problem
 from cluster.book import Book, NoSuchJob
+from cluster.closing import REVIEW
 from cluster.desk import Desk
 from cluster.jobindex import JobIndex, Row
 from cluster.sessions import COOKIE, Sessions, marked
@@ -43,6 +44,7 @@ class Context:
     leads: Callable[[], bool]
     stopping: threading.Event
     checkup: Checkup = field(default_factory=Checkup)
+    review: float = REVIEW  # seconds for which a film is kept that nobody approves
     worth: Callable[[int, float], float | None] = lambda *_: None
     """Worker seconds that so many frames of so many megapixels will take; None while nobody knows."""
 

@@ -53,7 +53,7 @@ def _ready(row: Row) -> None:
         raise Problem(409, f"the job is {what}; nothing in it can be changed any more")
 
 
-def _out(edits: Edits, latest: EditList, control: Control, response: Response) -> EditsOut:
+def _out(ctx: Context, edits: Edits, latest: EditList, control: Control, response: Response) -> EditsOut:
     rendered = edits.at(control.edits)
     response.headers["ETag"] = f'"{edits.tag(latest.version)}"'
     response.headers["Cache-Control"] = "no-store"
@@ -63,6 +63,7 @@ def _out(edits: Edits, latest: EditList, control: Control, response: Response) -
         rendered=rendered.version,
         pending=latest.edits != rendered.edits,
         editable=editable(control),
+        until=control.since + ctx.review if control.state is JobState.REVIEW else None,
         edits=[edit_out(edit, known) for edit in latest.edits],
     )
 
@@ -107,7 +108,7 @@ def show(job: JobId, ctx: Ctx, user: Reviewer, response: Response) -> EditsOut:
     """What reviewers have changed, in the order in which it holds."""
     row = seen(ctx, user, job)
     edits = of(ctx, job)
-    return _out(edits, edits.latest(), row.control, response)
+    return _out(ctx, edits, edits.latest(), row.control, response)
 
 
 @router.post("/{job}/edits", status_code=201, response_model=EditsOut, responses=responses(412, 413, 428))
@@ -126,7 +127,7 @@ def add(job: JobId, asked: NewEdit, ctx: Ctx, user: Reviewer, response: Response
     edits.standing(new, (plan.first, plan.last), float(index.frames / index.duration) if index.duration else 0.0)
     latest = _write(ctx, edits, row, latest, new, user, told(edit))
     response.headers["Location"] = f"/v1/jobs/{job}/edits/{edit.id}"
-    return _out(edits, latest, row.control, response)
+    return _out(ctx, edits, latest, row.control, response)
 
 
 def _edit(asked: NewEdit, user: User, clock: Callable[[], float]) -> Edit:
@@ -176,7 +177,7 @@ def take_back(job: JobId, edit_id: EditId, ctx: Ctx, user: Reviewer, response: R
     except EditRefused as error:
         raise Problem(409, f"another edit rests on this one: {error}; undo that first") from error
     latest = _write(ctx, edits, row, latest, left, user, f"took back: {told(gone)}")
-    return _out(edits, latest, row.control, response)
+    return _out(ctx, edits, latest, row.control, response)
 
 
 def _moved(ctx: Context, row: Row, control: Control) -> JobOut:

@@ -70,6 +70,7 @@ class EditsOut(BaseModel):
     rendered: int = Field(description="The version that the film is rendered with, or is being rendered with.")
     pending: bool = Field(description="Whether something is to be rendered before the film can be approved.")
     editable: bool = Field(description="Whether edits are taken now.")
+    until: float | None = Field(description="When a held job is cancelled that nobody approves; null: it isn't held.")
     edits: list[EditOut]
 
 

@@ -11,7 +11,6 @@ from cluster.api import review as edits_api
 from cluster.api.context import Context, Ctx
 from cluster.api.problems import Problem
 from cluster.api.reviewmodels import EditOut, EditsOut, PersonOut, TrackOut
-from cluster.controller import REVIEW
 from cluster.dashboard.job import STRIPS, WIDTH, JobId, head
 from cluster.dashboard.pages import LookingReviewer, Page, drawn
 from cluster.dashboard.strip import Strip
@@ -63,7 +62,7 @@ def page(ctx: Context, user: User, job: str, clash: dict[str, Any] | None = None
         "review": control.review,
         "approved": control.approved,
         "held": control.state is JobState.REVIEW,
-        "until": control.since + REVIEW,
+        "until": control.since + ctx.review,
         "edits_now": listed is not None and listed.editable and user.changes(row.card),
         "faced": ctx.book.ledger(job).spec().veil is Veil.NOBODY,
         "pictures": control.state is JobState.REVIEW,

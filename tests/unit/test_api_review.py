@@ -1,6 +1,7 @@
 """Reviewers' edits over HTTP, over a store in memory; what the farm does with them is in test_review."""
 
 import dataclasses
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,9 @@ class Reviewer:
 @pytest.fixture
 def kim(api: Api, job: str) -> Reviewer:
     found = Reviewer(api, job)
-    assert found.look() == {"version": 0, "rendered": 0, "pending": False, "editable": True, "edits": []}
+    seen = found.look()
+    assert seen.pop("until") == pytest.approx(time.time() + 14 * 86400, abs=600)
+    assert seen == {"version": 0, "rendered": 0, "pending": False, "editable": True, "edits": []}
     return found
 
 
@@ -222,6 +225,7 @@ def test_mend_renders_what_was_edited_and_only_then(api: Api, kim: Reviewer) -> 
     assert "mend it first" in kim.post("approve", 409)["detail"]
     found = kim.post("mend")
     assert (found["state"], found["edits"]) == ("queued", 1)
+    assert kim.look()["until"] is None
     assert kim.look()["rendered"] == 1
     assert not kim.look()["pending"]
     kim.edit("cover", person=1)  # while it is being rendered: for the next time

@@ -74,6 +74,7 @@ OPTIONS = {
         "autoscale": "a number",
         "grace": "a number",
         "steady_chunks": "a switch",
+        "review_days": "a number",
         "listen": "an address",
         "no_listen": "a switch",
         "allow": "folders and buckets of films",

@@ -10,8 +10,8 @@ from simfarm import until
 from simworld import World
 
 from cluster.book import NotNow
-from cluster.closing import LATE
-from cluster.controller import REVIEW, SCAN_EVERY
+from cluster.closing import LATE, REVIEW
+from cluster.controller import SCAN_EVERY
 from cluster.edits import Edits
 from cluster.farm import Farm
 from cluster.job import Publish, PublishFacts, Step, StitchFacts, new_id
@@ -127,6 +127,15 @@ def test_a_film_that_nobody_approves_is_cancelled_and_deleted_after_its_time(wor
     assert world.state(job) is JobState.CANCELLED
     assert any("nobody approved it within 14 days" in entry.what for entry in world.book.history(job))
     assert not [key for key in world.keys(job) if "/try/" in key or key.endswith("/secret")]
+
+
+def test_how_long_that_is_is_for_the_operator_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch)
+    job = held(world)
+    world.lead.controller._review = 3600.0
+    world.wait(3600 + 2 * SCAN_EVERY)
+    assert world.state(job) is JobState.CANCELLED
+    assert "nobody approved it within 0.0417 days" in world.book.control(job).reason
 
 
 def test_retried_after_cancelling_it_begins_anew_without_edits(world: World) -> None:
