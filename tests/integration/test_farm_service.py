@@ -223,6 +223,15 @@ def test_a_source_that_changes_while_it_is_worked_on_ends_its_job(bucket: FarmSt
         assert serving.end() == 0, serving.said()
 
 
+def test_workers_that_start_slowly_come_up(folder: FarmStore, films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray kills those that take longer than a limit, which is nothing against a machine under load, and begins anew."""
+    monkeypatch.setenv("RAY_worker_register_timeout_seconds", "1")
+    with folder.serve() as serving:
+        job = folder.submit(films / "short.mp4")
+        folder.reached(job, JobState.DONE)
+        assert serving.end() == 0, serving.said()
+
+
 def test_a_farm_that_cannot_work_says_why(folder: FarmStore) -> None:
     """Its own words, though what libraries say goes nowhere."""
     ran = folder.command("serve", "--no-listen", "--webhook", "https://desk.example/hook")
