@@ -93,9 +93,10 @@ def test_what_ray_reads_is_set_once() -> None:
     for name, value in alone.items():
         if name in shared:
             assert value == shared[name], name
-    # The token is each farm's own; colours are for a terminal; Ray sets numbers of threads by itself, and has no such
-    # warning any more.
+    # The token is each farm's own; colours are for a terminal; a controller is on a machine that starts no workers; Ray
+    # sets numbers of threads by itself, and has no such warning any more.
     assert set(alone) - set(shared) == {
+        "RAY_prestart_worker_first_driver",
         "RAY_AUTH_TOKEN",
         "RAY_COLOR_PREFIX",
         "RAY_DISABLE_IMPORT_WARNING",
