@@ -1,5 +1,6 @@
 """/v1/jobs/…/people: who was found in a film, as reviewers have it by now. Numbers only; pictures are in `pictures`."""
 
+import contextlib
 from collections import Counter
 
 from fastapi import APIRouter
@@ -40,11 +41,11 @@ def tracks_now(ctx: Context, edits: Edits, job: str, control: Control) -> tuple[
 
 
 def shown(ctx: Context, edits: Edits, job: str, control: Control) -> LinkFacts:
-    """What the film is rendered with; while edits are only being applied, what was linked."""
-    try:
-        return Ledger(ctx.book.store, job).linked(control.edits)
-    except NoSuchObject:
-        return edits.linked
+    """What the film is rendered with; while edits are only being applied, what it was reviewed with before."""
+    for version in (control.edits, control.held):
+        with contextlib.suppress(NoSuchObject):
+            return Ledger(ctx.book.store, job).linked(version)
+    return edits.linked
 
 
 def _drawn(number: int, edit: Edit) -> TrackFacts:

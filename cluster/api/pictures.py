@@ -16,7 +16,7 @@ from cluster.api.problems import Problem, responses
 from cluster.api.review import of
 from cluster.book import Control
 from cluster.job import ChunkRecord, Step, TrackFacts
-from cluster.ledger import Ledger, Unit
+from cluster.ledger import Done, Ledger, Unit
 from cluster.places import source_file
 from storage.objects import NoSuchObject
 
@@ -53,10 +53,16 @@ def _best(ctx: Context, job: str, person: int, control: Control) -> TrackFacts:
     return max(known, key=lambda track: (min(1, track.treatments.get("replace", 0)), track.largest))
 
 
-def _rendered(ledger: Ledger, frame: int, control: Control) -> tuple[ChunkRecord, Unit]:
-    """The chunk that a frame is in, and its unit. Raises NoSuchObject before it is planned, or linked."""
+def _rendered(ledger: Ledger, frame: int, control: Control) -> tuple[ChunkRecord, Unit, Done]:
+    """The chunk that a frame is in, as it is rendered; while that is being done anew, as it was reviewed before. Raises
+    NoSuchObject when it isn't rendered."""
     chunk = next(chunk for chunk in ledger.chunks() if chunk.start <= frame < chunk.stop)
-    return chunk, ledger.unit(Step.RENDER, chunk.index, control.edits)
+    for version in (control.edits, control.held):
+        with contextlib.suppress(NoSuchObject):
+            unit = ledger.unit(Step.RENDER, chunk.index, version)
+            if (done := ledger.done(unit)) is not None:
+                return chunk, unit, done
+    raise NoSuchObject(f"chunk {chunk.index} isn't rendered")
 
 
 @router.get("/{job}/people/{person}/after.jpg", response_class=Response)
@@ -71,10 +77,7 @@ def after(
     row = seen(ctx, user, job)
     track, ledger = _best(ctx, job, person, row.control), Ledger(ctx.book.store, job)
     try:
-        chunk, unit = _rendered(ledger, track.best, row.control)
-        done = ledger.done(unit)
-        if done is None:
-            raise NoSuchObject(f"{unit} isn't done")
+        chunk, unit, done = _rendered(ledger, track.best, row.control)
         tag = f'"{done.attempt}.{track.id}.{track.best}"'
         headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
         if unless is not None and tag in unless:

@@ -16,6 +16,7 @@ from cluster.job import (
     IndexFacts,
     JobSpec,
     LinkFacts,
+    MendFacts,
     Plan,
     RenderFacts,
     Source,
@@ -341,3 +342,22 @@ def test_the_new_face_is_shown_once_it_is_rendered(api: Api, kim: Reviewer, monk
     assert kim.client.get(where, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
     box = kim.edit("box", frame=12, box=[5, 5, 20, 25])["edits"][0]["made"]
     assert kim.client.get(f"/v1/jobs/{kim.job}/people/{box}/after.jpg").status_code == 409
+
+
+def test_while_edits_are_rendered_the_face_from_before_is_shown(
+    api: Api, kim: Reviewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.glimpse.after", lambda ledger, chunk, unit, track: str(unit).encode())
+    ledger, where = Ledger(api.store, kim.job), f"/v1/jobs/{kim.job}/people/0/after.jpg"
+    facts = RenderFacts("s", 10, 0, 9, "", 1, 0, "", {}, {}, 0, {})
+    ledger.commit(Unit(Step.RENDER, 2), "R", facts, 1)
+    kim.edit("face", person=0)
+    kim.post("mend")
+    assert kim.client.get(where).content == b"render of chunk 2"
+    assert kim.people()[0]["identity"] == "0123456789abcdef"
+    new = LinkFacts(3, {"0": "fedcba9876543210"}, TRACKS)
+    ledger.commit(Unit(Step.MEND, None, "000001"), "M", MendFacts(new, {"2": "e"}, "f", {}), 1)
+    assert kim.client.get(where).content == b"render of chunk 2"
+    assert kim.people()[0]["identity"] == "fedcba9876543210"
+    ledger.commit(Unit(Step.RENDER, 2, "e"), "S", facts, 1)
+    assert kim.client.get(where).content == b"render of chunk 2 with edits"
