@@ -1,7 +1,7 @@
 """A farm, as its server tells of it: one method per thing that people do."""
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -200,6 +200,10 @@ class FarmClient:
     def events(self, job: str | None = None, last: str | None = None, patience: float = 600.0) -> Iterator[Event]:
         """What happens, without end, on after cuts. `last`: the id of the last event that is known."""
         return listening.events(self._wire, job, last, patience)
+
+    def follow(self, jobs: Sequence[str]) -> Iterator[Job]:
+        """Each of them as it is now, then whenever it has changed or gone on, until all are over; on after cuts."""
+        return listening.follow(self.show, self.events(jobs[0] if len(set(jobs)) == 1 else None), jobs)
 
     # Review
 

@@ -3,11 +3,14 @@
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
-from cluster.client.answers import Event
-from cluster.client.errors import Answered, Unreachable
+from cluster import records
+from cluster.client.answers import Event, Job, Progress
+from cluster.client.errors import Answered, NoSuchThing, Unreachable
 from cluster.client.wire import Wire
+from cluster.states import OVER, JobState
 
 _BLOCK = 1 << 16
 _MOST = 1 << 20  # bytes of one event; what is longer is none of this API's
@@ -37,6 +40,39 @@ def events(wire: Wire, job: str | None = None, last: str | None = None, patience
                 raise
         failed += 1
         wire.sleep(wire.patience.pause(failed))
+
+
+def follow(show: Callable[[str], Job], told: Iterable[Event], jobs: Sequence[str]) -> Iterator[Job]:
+    """Each job as it is now, then whenever it has changed or gone on, until all are over. `show`: one as it is; `told`:
+    the events of all of them. Raises ClientError; NoSuchThing for one that is erased meanwhile."""
+    left, known = list(dict.fromkeys(jobs)), dict[str, Job]()
+    for event in told:
+        for found in _news(show, event, left, known):
+            if known.get(found.job) != found:
+                known[found.job] = found
+                yield found
+        left = [job for job in left if job not in known or known[job].state not in OVER]
+        if not left:
+            return
+
+
+def _news(show: Callable[[str], Job], event: Event, left: Sequence[str], known: dict[str, Job]) -> Iterator[Job]:
+    """What an event says of the jobs that are followed."""
+    if event.kind in ("open", "reset"):
+        yield from map(show, left)
+        return
+    job = event.data.get("job")
+    if not isinstance(job, str) or job not in left:
+        return
+    if event.kind == "job":
+        before = known.get(job)
+        found = records.taken(Job, {**event.data, "progress": None})
+        running = before is not None and found.state is JobState.RUNNING
+        yield replace(found, progress=before.progress if before is not None and running else None)
+    elif event.kind == "progress" and job in known:
+        yield replace(known[job], progress=records.taken(Progress, event.data))
+    elif event.kind == "gone":
+        raise NoSuchThing(f"job {job} was erased", status=404)
 
 
 def parsed(blocks: Iterable[bytes]) -> Iterator[Event]:

@@ -4,19 +4,18 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cluster import exits, records
-from cluster.client.answers import Edits, Entry, Job, JobDetail, Person, Progress, Token, Workers
+from cluster import exits
+from cluster.client.answers import Edits, Entry, Job, JobDetail, Person, Token, Workers
 from cluster.client.errors import Clash, Invalid, NoSuchThing
 from cluster.client.farm import FarmClient
 from cluster.config import UsageError
 from cluster.desk import film_name
 from cluster.job import PER_CHUNK, Step
 from cluster.places import look_up
-from cluster.states import OVER, JobState, Move
+from cluster.states import JobState, Move
 from cluster.ways.near import check_user
 from cluster.ways.pending import Pending
 from cluster.ways.way import Asked, Told
@@ -163,33 +162,9 @@ class Far:
 
     def follow(self, jobs: Sequence[str]) -> Iterator[Job]:
         """See Way."""
-        left, known = list(dict.fromkeys(jobs)), dict[str, Job]()
-        for event in self.client.events(left[0] if len(left) == 1 else None):
+        for job in self.client.follow(jobs):
             exits.check()
-            for found in self._news(event.kind, event.data, left, known):
-                if known.get(found.job) != found:
-                    known[found.job] = found
-                    yield found
-            left = [job for job in left if job not in known or known[job].state not in OVER]
-            if not left:
-                return
-
-    def _news(self, kind: str, data: dict[str, Any], left: Sequence[str], known: dict[str, Job]) -> Iterator[Job]:
-        """What an event says of the jobs that are followed."""
-        if kind in ("open", "reset"):
-            yield from (self.client.show(job) for job in left)
-            return
-        job = data.get("job")
-        if job not in left or not isinstance(job, str):
-            return
-        if kind == "job":
-            now = known.get(job)
-            found = records.taken(Job, {**data, "progress": None})
-            yield replace(found, progress=now.progress if now and found.state is JobState.RUNNING else None)
-        elif kind == "progress" and job in known:
-            yield replace(known[job], progress=records.taken(Progress, data))
-        elif kind == "gone":
-            raise NoSuchThing(f"job {job} was erased", "", "", status=404)
+            yield job
 
     def move(self, job: str, move: Move) -> Job:
         """See Way."""

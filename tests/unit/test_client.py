@@ -397,6 +397,20 @@ def test_events_go_on_after_a_cut(api: Api, kim: FarmClient, wire: Cable) -> Non
     assert [kind for kind, _ in seen].count("open") == 1
 
 
+def test_a_job_that_is_followed_ends_or_is_erased(api: Api, kim: FarmClient) -> None:
+    over, gone = submit(api.book, owner="kim"), submit(api.book, owner="kim")
+    for job in (over, gone):
+        api.index.row(job)
+        api.book.change(job, "kim", Move.PAUSE)
+    api.book.change(over, "kim", Move.CANCEL)
+    assert [job.state for job in kim.follow([over])] == ["cancelled"]
+    followed = kim.follow([over, gone])
+    assert [next(followed).state for _ in range(2)] == ["cancelled", "paused"]
+    api.index.drop(gone)
+    with pytest.raises(NoSuchThing, match="was erased"):
+        next(followed)
+
+
 def test_events_of_a_job_of_nobody(kim: FarmClient) -> None:
     with pytest.raises(NoSuchThing):
         next(kim.events(new_id()))
