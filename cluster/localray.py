@@ -57,8 +57,8 @@ def quiet_environment(threads_each: int) -> dict[str, str]:
         "RAY_DISABLE_IMPORT_WARNING": "1",
         # A list of all calls, progress among them, for a dashboard that isn't there: it would grow by 2 MB a minute.
         "RAY_task_events_report_interval_ms": "0",
-        # A worker that isn't there after 60 s, as on a machine under load, is killed by Ray and begun anew, for ever; and
-        # Ray's start waits for the first ones, for ever, too.
+        # On a machine under load a worker may not be up after 60 s: then Ray kills it and begins anew, for ever. Its
+        # own start waits for the first workers, and then for ever, too.
         "RAY_worker_register_timeout_seconds": "600",
         "RAY_prestart_worker_first_driver": "0",
         # Ray's own is 15: beside any other work, workers would get next to nothing. Who wants that gives `nice`.
