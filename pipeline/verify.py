@@ -42,6 +42,7 @@ class _Beside:
     """What a file holds beside pictures and sound."""
 
     tags: Tags
+    stream_tags: Tags  # of all streams
     chapters: tuple[str, ...]  # their titles
     pictures: int  # cover art and thumbnails
     videos: int
@@ -81,7 +82,7 @@ def _check_output(output: Path) -> None:
 
 def _pictures(found: Comparison) -> tuple[Check, ...]:
     frames = found.frames_in == found.frames_out
-    rounding = f", to {float(found.rounding) * 1000:g} ms: finer than the output's clock" if found.rounding else ""
+    rounding = f" within {float(found.rounding) * 1000:g} ms, a tick of the output's clock" if found.rounding else ""
     shift = f", all moved by {float(found.shift):g} s" if found.shift else ""
     times = f"equal{rounding}{shift}" if found.pts_equal else "not those of the source"
     damaged = f"{found.damaged_out} frames are damaged" if found.damaged_out else "without fault"
@@ -117,7 +118,8 @@ def _beside(path: Path) -> _Beside:
         films = [s for s in container.streams if s.type == "video"]
         stills = sum(bool(int(s.disposition) & STILL) for s in films)
         titles = tuple(str(chapter["metadata"].get("title", "")) for chapter in container.chapters())
-        return _Beside(tuple(container.metadata.items()), titles, stills, len(films) - stills)
+        of_streams = tuple(tag for stream in container.streams for tag in stream.metadata.items())
+        return _Beside(tuple(container.metadata.items()), of_streams, titles, stills, len(films) - stills)
 
 
 def _tags(before: _Beside, after: _Beside) -> Check:
@@ -143,9 +145,11 @@ def _chapters(before: _Beside, after: _Beside) -> Check:
 
 def _left_in(after: _Beside) -> Check:
     found = [f"tag {name}" for name in kept.stripped_tags(after.tags)]
+    found += [f"tag {name} of a stream" for name in kept.stripped_tags(after.stream_tags)]
     found += [f"{after.pictures} pictures"] if after.pictures else []
     found += [f"{after.videos - 1} more videos"] if after.videos > 1 else []
-    return Check("nothing that identifies", not found, _told(found, "left in: "), tuple(found))
+    told = _told(found, "left in: ") if found else "none was left in"
+    return Check("what identifies", not found, told, tuple(found))
 
 
 def _told(names: Iterable[str], before: str = "") -> str:
