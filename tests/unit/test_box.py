@@ -125,6 +125,19 @@ def test_what_is_lost_is_held_for_a_while(film: tuple[VideoInfo, FrameIndex]) ->
     assert within(lost, last)
 
 
+def test_what_goes_behind_something_is_not_followed_on_the_room() -> None:
+    """The room stands still and could be followed for ever."""
+
+    def shown(frame: int) -> np.ndarray:
+        image = picture(frame)
+        image[:, 110:] = ROOM[:, 110:]  # it goes behind this
+        return image
+
+    found = list(boxes._track(map(shown, range(CUT)), where(0)))
+    gone = next(frame for frame in range(CUT) if where(frame)[0] >= 110)
+    assert 20 < len(found) <= gone
+
+
 def test_where_there_is_nothing_to_go_by_it_is_lost() -> None:
     flat = np.full((H, W), 128, np.uint8)
     assert flow(flat, flat, np.array([50, 50, 90, 90], np.float32)) is None
