@@ -5,6 +5,7 @@ begins with is done in this process.
 """
 
 import contextlib
+import fcntl
 import logging
 import os
 import queue
@@ -29,6 +30,7 @@ EARLY = frozenset({Step.INGEST, Step.INDEX, Step.PLAN})
 
 _EARLY = "here"  # the name of this process as a worker
 _NAME = "worker-"
+_HELD = ".held"  # a file that is locked as long as the folder's process lives
 # A machine under load is slow, not lost; but a decoder that hangs is ended.
 _PATIENCE = Patience(silent=300, born=600, stuck=900)
 _STARTS = 3  # of Ray, until it is given up
@@ -88,6 +90,22 @@ def without_extras() -> None:
             setattr(node, name, lambda *_, **__: None)
 
 
+def own_folder() -> tuple[Path, int]:
+    """A new folder for Ray, and the descriptor that holds it for this process. Those of killed processes go."""
+    # Sockets lie in here, and a socket's path may have 107 bytes: a long TMPDIR would not do.
+    place = Path("/tmp") if os.path.isdir("/tmp") else Path(tempfile.gettempdir())
+    for old in place.glob(f"veil-*/{_HELD}"):
+        with contextlib.suppress(OSError), open(old, "rb") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel has freed it
+            if old.parent.lstat().st_uid == os.getuid():
+                shutil.rmtree(old.parent, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"veil-{os.getpid()}-", dir=place))
+    held = os.open(folder / f"{_HELD}.new", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    (folder / f"{_HELD}.new").rename(folder / _HELD)  # nobody sees it before it is held
+    return folder, held
+
+
 class LocalPool:
     """A farm's Pool. `close` must be called; the process must not go on to use Ray afterwards."""
 
@@ -105,9 +123,7 @@ class LocalPool:
         self._servers: dict[int, str] = {}
         self._error: BaseException | None = None
         self._up, self._leaving, self._closed = threading.Event(), threading.Event(), threading.Event()
-        # Sockets lie in here, and a socket's path may have 107 bytes: a long TMPDIR would not do.
-        place = "/tmp" if os.path.isdir("/tmp") else None
-        self._folder = Path(tempfile.mkdtemp(prefix=f"veil-{os.getpid()}-", dir=place))
+        self._folder, self._held = own_folder()
         self._thread: threading.Thread | None = None
 
     def _start(self) -> None:
@@ -255,8 +271,10 @@ class LocalPool:
 
     def close(self) -> None:
         """Forget Ray and remove its folder. The caller ends the processes first (`leave`, `processes.end_all`)."""
-        self._closed.set()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if not self._closed.is_set():
+            self._closed.set()
+            shutil.rmtree(self._folder, ignore_errors=True)
+            os.close(self._held)
 
 
 def gpu_share(workers: int, gpus: int) -> float:

@@ -1,7 +1,12 @@
 """The pool on this machine, without a Ray: who works on, and with how much of a GPU."""
 
 import collections
+import os
+import shutil
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from doubles import DrySteps
@@ -10,10 +15,12 @@ from fakeray import FakeActor, FakeRay
 from cluster.actors import Status
 from cluster.job import Failure, Step
 from cluster.ledger import Unit
-from cluster.localray import EXTRAS, LocalPool, PoolSettings, gpu_share, without_extras
+from cluster.localray import EXTRAS, LocalPool, PoolSettings, gpu_share, own_folder, without_extras
 from cluster.roles import FarmError
 from cluster.schedule import Seat
 from cluster.workers import Order, Outcome
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture
@@ -206,3 +213,28 @@ def test_a_farm_whose_workers_all_die_at_birth_ends_and_says_why(ray: FakeRay, m
             collections.deque((pool.poll(0) for _ in range(50)), maxlen=0)
     finally:
         pool.close()
+
+
+_KILLED = """
+import os, signal
+from cluster.localray import own_folder
+print(own_folder()[0], flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_folder_of_a_farm_that_was_killed_goes_with_the_next_one() -> None:
+    """And that of one that lives stays."""
+    living, held = own_folder()
+    done = subprocess.run([sys.executable, "-c", _KILLED], cwd=ROOT, capture_output=True, text=True, check=False)
+    killed = Path(done.stdout.strip())
+    assert killed.name.startswith("veil-")
+    assert killed.exists()
+    pool = LocalPool(DrySteps(), PoolSettings(1, 1, 0))
+    assert not killed.exists()
+    assert living.exists()
+    assert pool._folder.exists()
+    pool.close()
+    assert not pool._folder.exists()
+    shutil.rmtree(living)
+    os.close(held)
