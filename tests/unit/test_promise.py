@@ -13,6 +13,7 @@ import typer.main
 
 from cluster import config, job, manifest, workers
 from cluster.commands import app
+from cluster.edits import EditList
 from pipeline import edits
 
 _STORE = {"store": "the farm's store", "server": "an address", "token_file": "a file with a token"}
@@ -169,6 +170,7 @@ RECORDS: dict[type, set[str]] = {
     edits.Edit: {
         *("id", "kind", "who", "at", "person", "into", "tracks", "track", "frame", "box", "reason", "made"),
     },
+    EditList: {"version", "edits", "at", "who", "what", "approved"},
     workers.Setup: {"spec", "source", "film", "index", "device", "threads", "secret", "lean", "chunk_frames"},
 }
 
