@@ -19,6 +19,8 @@ from pipeline.render import RenderCounts, render
 from pipeline.track import Track
 from pipeline.witness import Witness
 
+ROUNDS = 4  # renderings of a chunk, at most
+
 
 def render_checked(
     info: VideoInfo,
@@ -39,10 +41,10 @@ def render_checked(
     mesher: Mesher | None = None,
     lean: int = 0,
 ) -> tuple[Segment, RenderCounts, tuple[gate.GateFinding, ...]]:
-    """The segment, what was done, and what the gate found in the first round and had covered in the second. `detector`
-    must not be the one that `analyse` used; `mesher` may doubt what it sees, see `Witness`. `progress` counts the first
-    round only. `within`: the frames of the job, if not all; `lean` as in `analyse`. Raises LeakError when the
-    second round fails, too: then nothing may be released."""
+    """The segment, what was done, and what the gate found and had covered in a round after. `detector` must not be the
+    one that `analyse` used; `mesher` may doubt what it sees, see `Witness`. `progress` counts the first round only.
+    `within`: the frames of the job, if not all; `lean` as in `analyse`. Raises LeakError when a place fails that is
+    covered already, or something still fails after ROUNDS: then nothing may be released."""
 
     def once(witness: Witness, found: tuple[Track, ...]) -> tuple[Segment, RenderCounts, tuple[gate.GateFinding, ...]]:
         witness.begin(found)
@@ -53,14 +55,20 @@ def render_checked(
         return segment, counts, gate.check(info, index, chunk, segment, witness, threads=threads)
 
     with Witness(info.layout, index, chunk, linked, detector, device, target.parent, within, mesher) as witness:
-        segment, counts, findings = once(witness, ())
-        found = gate.covers(findings, linked, index, chunk)
-        if not found:
-            return segment, counts, ()
-        # A second rendering covers what the first left. What that leaves is no matter of covering.
-        segment, counts, left = once(witness, found)
-        if not gate.inside(chunk, left):
-            return segment, counts, gate.inside(chunk, findings)
+        findings, found = list[gate.GateFinding](), tuple[Track, ...]()
+        for _ in range(ROUNDS):
+            segment, counts, left = once(witness, found)
+            # What lies beyond the borders is covered on this side once; it doesn't hold the chunk back.
+            mine = gate.inside(chunk, left)
+            if found and not mine:
+                return segment, counts, gate.inside(chunk, findings)
+            if gate.covered(mine, found):
+                break
+            # Another round is encoded anew, and what was just different enough in one may not be in the next.
+            findings += mine if found else left
+            found = gate.covers(findings, linked, index, chunk)
+            if not found:
+                return segment, counts, ()
     target.unlink(missing_ok=True)
-    gate.refuse(gate.inside(chunk, left))
+    gate.refuse(mine)
     raise AssertionError("unreachable: there were findings")

@@ -10,6 +10,7 @@ reviewer left open, and only that, may look as it did.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import av
 import numpy as np
@@ -23,7 +24,9 @@ from pipeline.facts import FrameIndex, VideoInfo
 from pipeline.link import Linked
 from pipeline.picture import PixelLayout
 from pipeline.reading import decoded, open_input, video_stream
+from pipeline.region import black_and_white
 from pipeline.track import Floats, Track, Treatment, between, overlap
+from pipeline.transfer import toned, values
 from pipeline.treat import runs
 from pipeline.witness import HOLD, STRIDE, SURE, Page, Samples, Witness, boxes_at, in_place
 
@@ -78,9 +81,9 @@ def check(
     """
     findings, unsure = list[GateFinding](), list[GateFinding]()
     for page, after in _side_by_side(info, index, chunk, segment, witness, threads):
-        noise, changed = _noise(page, after, info.layout.depth), list[Floats]()
+        noise, changed = _noise(page, after, info.layout), list[Floats]()
         for place, samples in sorted(zip(page.places, page.patches, strict=True), key=lambda p: not p[0].tracked):
-            before = levels(samples, info.layout.depth)
+            before = levels(samples, info.layout)
             now = after.levels(place.patch.rows, place.patch.columns)
             twin = not place.tracked and any(_alike(place.box, box) >= _TWIN for box in changed)
             if measure(before, now, place.patch.inside(), noise).enough(_SHARE_TWIN if twin else _SHARE):
@@ -113,9 +116,19 @@ def _alike(a: Floats, b: Floats) -> float:
     return float(overlap(a[None], b[None])[0, 0])
 
 
-def levels(samples: Samples, depth: int) -> Floats:
-    """Samples of that many bits as float32 levels of 255."""
-    return samples.astype(np.float32) * np.float32(255 / (2**depth - 1))
+def levels(samples: Samples, layout: PixelLayout) -> Floats:
+    """Samples as float32 levels of 255; of an HDR film as an SDR screen would show them, since what can be seen is told
+    in those."""
+    if layout.transfer != "sdr":
+        return _table(layout)[samples]
+    return samples.astype(np.float32) * np.float32(255 / (2**layout.depth - 1))
+
+
+@lru_cache(maxsize=8)
+def _table(layout: PixelLayout) -> Floats:
+    black, white = black_and_white(layout)
+    signals = (np.arange(2**layout.depth) - black) / (white - black)
+    return (16 + 219 * toned(values(signals, layout.transfer))).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +136,11 @@ class Luma:
     """The output's samples (H, W) as they are stored, made into levels only where they are looked at."""
 
     samples: Samples
-    depth: int
+    layout: PixelLayout
 
     def levels(self, rows: slice, columns: slice) -> Floats:
         """(h, w) levels of 255."""
-        return levels(self.samples[rows, columns], self.depth)
+        return levels(self.samples[rows, columns], self.layout)
 
 
 def measure(before: Floats, after: Floats, inside: NDArray[np.bool_], noise: float) -> Change:
@@ -138,10 +151,10 @@ def measure(before: Floats, after: Floats, inside: NDArray[np.bool_], noise: flo
     return Change(float(np.abs(a - b).mean()), float(np.abs(da).mean()), float(np.abs(db).mean()), alike, noise)
 
 
-def _noise(page: Page, after: Luma, depth: int, least: int = 64) -> float:
+def _noise(page: Page, after: Luma, layout: PixelLayout, least: int = 64) -> float:
     """Mean difference on a grid of points outside of the faces; 1 where there are too few of them."""
     rows, columns = page.rows, page.columns
-    difference = np.abs(levels(page.grid, depth) - after.levels(rows, columns))
+    difference = np.abs(levels(page.grid, layout) - after.levels(rows, columns))
     outside = np.ones(difference.shape, bool)
     for place in page.places:
         grow = (place.box[2:] - place.box[:2]) * 0.5
@@ -178,11 +191,11 @@ def _side_by_side(
 
 def _luma(frame: av.VideoFrame, size: PixelLayout, chunk: Chunk) -> Luma:
     """The output's luma; encoders add a row or column to odd sizes."""
-    layout = planes.layout_of(frame.format, frame.width, frame.height, frame.colorspace, frame.color_range)
+    layout = planes.layout_of_frame(frame)
     luma = planes.of_frame(planes.in_layout(frame, layout))[0].numpy()
     if luma.shape[0] < size.height or luma.shape[1] < size.width:
         raise VerifyError(f"segment {chunk.index} is smaller than its source", str(luma.shape), "")
-    return Luma(luma[: size.height, : size.width], layout.depth)
+    return Luma(luma[: size.height, : size.width], layout)
 
 
 def inside(chunk: Chunk, findings: Sequence[GateFinding]) -> tuple[GateFinding, ...]:
@@ -281,8 +294,17 @@ def _moved(box: Floats, before: Floats, after: Floats) -> Floats:
     return np.asarray(corners.reshape(4), np.float32)
 
 
+def covered(findings: Sequence[GateFinding], covers: Sequence[Track]) -> bool:
+    """Whether one of the findings is where a cover is already: more covering doesn't help."""
+    return any(
+        _alike(np.array(finding.box, np.float32), box) >= _TWIN
+        for finding in findings
+        for box in boxes_at(covers, finding.frame)
+    )
+
+
 def refuse(findings: Sequence[GateFinding]) -> None:
-    """Raises LeakError when anything is found in a chunk that was rendered again already."""
+    """Raises LeakError when anything is found that covering doesn't help."""
     if findings:
         first = findings[0]
         raise LeakError(

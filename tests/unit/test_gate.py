@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -252,6 +253,29 @@ def test_a_chunk_that_fails_twice_is_refused(
             EncoderSettings.for_source(seen.info), tmp_path / "0.nut", detector=other, device=CPU,
         )  # fmt: skip
     assert not (tmp_path / "0.nut").exists()
+
+
+def test_what_fails_only_in_a_later_round_is_covered_then(
+    seen: Seen, other: BlazeFace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, rounds = gate.check, list[int]()
+
+    def check(*args: Any, **options: Any) -> tuple[gate.GateFinding, ...]:
+        """The first round fails at frame 3 far from the face, the second at frame 20 as well: just different enough."""
+        rounds.append(len(rounds))
+        found = own(*args, **options)
+        if len(rounds) > 2:
+            return found
+        place = (0.0, 0.0, 30.0, 30.0) if len(rounds) == 1 else (100.0, 0.0, 130.0, 30.0)
+        return (*found, gate.GateFinding(0, 3 if len(rounds) == 1 else 20, place, "unchanged track", 1.0))
+
+    monkeypatch.setattr("pipeline.gate.check", check)
+    _, counts, findings = render_checked(
+        seen.info, seen.index, seen.chunks[0], seen.analyses[0], seen.linked, identity.load(),
+        EncoderSettings.for_source(seen.info), tmp_path / "0.nut", detector=other, device=CPU,
+    )  # fmt: skip
+    assert (len(rounds), [f.frame for f in findings]) == (3, [3, 20])
+    assert counts.treated["COVER_GATE"] > HOLD
 
 
 def test_a_cover_of_the_ground_s_own_brightness_passes_and_an_encoded_face_does_not() -> None:
