@@ -6,13 +6,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.picture import Box, Picture, even_box, to_rgb
+from pipeline.transfer import viewed
 
 _STRIP = 100_000  # pixels of a strip of `look`
 
 
 def look(picture: Picture, box: Box, width: int, height: int, into: Tensor | None = None) -> Tensor:
     """The region `box` (even coordinates) as RGB (3, height, width) float32 in 0..1, averaged over areas, not turned.
-    It is written to `into`, if that is given.
+    It is written to `into`, if that is given. Of an HDR film it is what an SDR screen would show.
 
     Sums of samples come first, as whole numbers: every device gives the same pixels.
     """
@@ -36,7 +37,10 @@ def look(picture: Picture, box: Box, width: int, height: int, into: Tensor | Non
             _double(chroma, top, strip[1:])
         else:
             strip[1:] = chroma[:, top:bottom]
-        target[:, top:bottom] = to_rgb(strip, layout).clamp_(0, 1)
+        rgb = to_rgb(strip, layout)
+        if layout.transfer != "sdr":
+            rgb = viewed(rgb, layout.transfer, layout.wide)
+        target[:, top:bottom] = rgb.clamp_(0, 1)
     return target
 
 

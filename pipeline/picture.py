@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.transfer import Transfer
+
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels of the luma plane; half-open."""
 
@@ -30,12 +32,18 @@ class PixelLayout:
     matrix: str  # "bt601", "bt709" or "bt2020"
     full_range: bool
     rotation: int = 0  # degrees clockwise, 0/90/180/270, that a player turns the picture by to show it upright
+    transfer: Transfer = "sdr"  # what signals mean: see `transfer`
 
     @property
     def av_name(self) -> str:
         """FFmpeg's name of the pixel format that holds this layout."""
         chroma = {(1, 1): "420", (1, 0): "422", (0, 0): "444"}[self.sub_x, self.sub_y]
         return f"yuv{chroma}p" + ("" if self.depth == 8 else f"{self.depth}le")
+
+    @property
+    def wide(self) -> bool:
+        """Whether it is an HDR film with the primaries of BT.2020."""
+        return self.transfer != "sdr" and self.matrix == "bt2020"
 
 
 @dataclass(slots=True)

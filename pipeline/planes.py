@@ -9,6 +9,7 @@ from torch.utils.dlpack import from_dlpack
 
 from pipeline.errors import Unsupported
 from pipeline.picture import PixelLayout
+from pipeline.transfer import Transfer, transfer_of
 
 Planes = tuple[Tensor, Tensor, Tensor]
 
@@ -25,7 +26,16 @@ def matrix_of(colorspace: int, width: int, height: int) -> str:
     return _MATRICES.get(colorspace) or ("bt709" if width >= 1280 or height > 576 else "bt601")
 
 
-def layout_of(pix_fmt: av.VideoFormat, width: int, height: int, colorspace: int, color_range: int) -> PixelLayout:
+def layout_of_frame(frame: av.VideoFrame) -> PixelLayout:
+    """`layout_of` what a decoder gave."""
+    return layout_of(
+        frame.format, frame.width, frame.height, frame.colorspace, frame.color_range, transfer_of(frame.color_trc)
+    )
+
+
+def layout_of(
+    pix_fmt: av.VideoFormat, width: int, height: int, colorspace: int, color_range: int, transfer: Transfer = "sdr"
+) -> PixelLayout:
     """The nearest planar Y'CbCr layout. Alpha is dropped; 4:1:1 becomes 4:2:2, 4:4:0 and RGB become 4:4:4.
 
     Raises Unsupported for raw sensor data.
@@ -36,12 +46,13 @@ def layout_of(pix_fmt: av.VideoFormat, width: int, height: int, colorspace: int,
     depth = 8 if bits <= 8 else 10 if bits <= 10 else 12
     rgb = pix_fmt.is_rgb or pix_fmt.has_palette
     if rgb:
-        return PixelLayout(width, height, depth, 0, 0, "bt709", False)
+        return PixelLayout(width, height, depth, 0, 0, "bt709", False, transfer=transfer)
     gray = len([c for c in pix_fmt.components if not c.is_alpha]) == 1
     sub_x = 1 if gray or pix_fmt.chroma_width(16) < 16 else 0
     sub_y = 1 if gray or (sub_x and pix_fmt.chroma_height(16) < 16) else 0
     full = color_range == 2 or pix_fmt.name.startswith("yuvj") or (gray and color_range == 0)
-    return PixelLayout(width, height, depth, sub_x, sub_y, matrix_of(colorspace, width, height), full)
+    matrix = matrix_of(colorspace, width, height)
+    return PixelLayout(width, height, depth, sub_x, sub_y, matrix, full, transfer=transfer)
 
 
 def writable(frame: av.VideoFrame, layout: PixelLayout) -> av.VideoFrame:

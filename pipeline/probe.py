@@ -59,7 +59,7 @@ def look(source: Path, number: int, path: Path, moved: int = 0) -> VideoInfo:
     with open_input(path) as container:
         stream = stream_number(container, number if path == source else 0)
         frame = _first_frame(container, stream, source)
-        layout = planes.layout_of(frame.format, frame.width, frame.height, frame.colorspace, frame.color_range)
+        layout = planes.layout_of_frame(frame)
         quarter = (-frame.rotation + 45) // 90 % 4 * 90
         return VideoInfo(
             source=source,

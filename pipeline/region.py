@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline import transfer
 from pipeline.picture import Picture, PixelLayout, matrices
 from pipeline.primitives import put, shrink
 
@@ -93,13 +94,39 @@ def black_and_white(layout: PixelLayout) -> tuple[float, float]:
 
 
 def to_rgb(samples: Tensor, layout: PixelLayout) -> Tensor:
-    """(F, 3, ...) Y, Cb, Cr to RGB, 0..1 for legal colours."""
+    """(F, 3, ...) Y, Cb, Cr to RGB, 0..1 for legal colours. Of an HDR film as an SDR film has them, and beyond 1."""
     matrix, _, offset = matrices(layout, samples.device)
-    return torch.matmul(matrix, samples.flatten(2)).sub_((matrix @ offset)[:, None]).reshape(samples.shape)
+    rgb = torch.matmul(matrix, samples.flatten(2)).sub_((matrix @ offset)[:, None])
+    if layout.transfer != "sdr":
+        rgb = transfer.shown(rgb, layout.transfer)
+        rgb = transfer.narrow(rgb) if layout.wide else rgb
+    return rgb.reshape(samples.shape)
 
 
 def to_chroma(rgb: Tensor, layout: PixelLayout) -> Tensor:
     """(F, 3, ...) RGB to samples of Cb and Cr (F, 2, ...)."""
     _, to_yuv, offset = matrices(layout, rgb.device)
-    chroma = torch.matmul(to_yuv[1:], rgb.flatten(2)).add_(offset[1:, None])
+    flat = rgb.flatten(2)
+    if layout.transfer != "sdr":
+        flat = transfer.stored(transfer.wide(flat) if layout.wide else flat, layout.transfer)
+    chroma = torch.matmul(to_yuv[1:], flat).add_(offset[1:, None])
     return chroma.reshape(len(rgb), 2, *rgb.shape[2:])
+
+
+def shown(luma: Tensor, layout: PixelLayout) -> Tensor:
+    """Samples of Y as an SDR film has them, of the same black and white; the very same ones of an SDR film. Beyond
+    white lies what is brighter than SDR knows."""
+    if layout.transfer == "sdr":
+        return luma
+    black, white = black_and_white(layout)
+    signal = (luma - black).div_(white - black)
+    return transfer.shown(signal, layout.transfer).mul_(white - black).add_(black)
+
+
+def stored(luma: Tensor, layout: PixelLayout) -> Tensor:
+    """The way back from `shown`."""
+    if layout.transfer == "sdr":
+        return luma
+    black, white = black_and_white(layout)
+    value = (luma - black).div_(white - black)
+    return transfer.stored(value, layout.transfer).mul_(white - black).add_(black)

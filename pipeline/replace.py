@@ -23,11 +23,12 @@ from pipeline.filters import blur, match_bands, spread
 from pipeline.identity import Identity, NobodyModel, brightness
 from pipeline.models import topology
 from pipeline.occlude import edged, hold, put_back
-from pipeline.picture import Picture
+from pipeline.picture import Picture, PixelLayout
 from pipeline.primitives import enlarge, exponential, fetch, repeat
 from pipeline.raster import rasterise
-from pipeline.region import Region, black_and_white, to_chroma, to_rgb
+from pipeline.region import Region, black_and_white, shown, stored, to_chroma, to_rgb
 from pipeline.shape import eye_distance
+from pipeline.transfer import brightest
 
 GRID = 192  # longest side of the grid on which meshes are drawn; between its points everything is smooth
 TALL = 2.4  # height of a crop in distances between the eyes' outer corners, about
@@ -263,7 +264,8 @@ def _light(frame: Tensor, skin: Tensor, cover: Tensor, crops: Sequence[_Crop], s
     small = F.avg_pool2d(parts, cell // thin, ceil_mode=True, count_include_pad=False)
     rgb, logs = to_rgb(small[:, :3], layout), small[:, 3:6]
     luma = (rgb * LUMA.to(rgb.device)).sum(1, keepdim=True)
-    differ = torch.log(torch.cat([rgb, luma], 1).clamp(0, 1) + EPS) - torch.cat([logs, brightness(logs)], 1)
+    most = brightest(layout.transfer)
+    differ = torch.log(torch.cat([rgb, luma], 1).clamp(0, most) + EPS) - torch.cat([logs, brightness(logs)], 1)
     sigma = LIGHT / (cell * step) * torch.stack([c.scale for c in crops])
     weight = small[:, 6:] ** 2  # cells that are half something else tell of that, too
     odd = (differ - spread(differ, weight, sigma))[:, :3].mean(1, keepdim=True) / ODD
@@ -309,15 +311,25 @@ def _draw_colours(crops: Sequence[_Crop], maps: _Maps, inner: _Part, step: int) 
     cover = _bare(laid * maps.skin(step, inner), crops, partial(maps.from_texture, step, inner), part[:, :1], step)
     light = _light(part, skin, cover * _free(crops, maps, step, inner), crops, step)
     relit = exponential(skin + _laid(light[:, :3], _cell(crops[0], step), skin)).sub_(EPS)
-    part[:, 1:].lerp_(_muted(to_chroma(relit, layout), part[:, 1:], cover), cover)
+    part[:, 1:].lerp_(_coloured(relit, part, cover, layout), cover)
     for crop, colours, where in zip(crops, warped[:, 1:], maps.changed(step, *size), strict=True):
         crop.region.write_chroma(colours, where)
     return light, laid
 
 
+def _coloured(relit: Tensor, frame: Tensor, cover: Tensor, layout: PixelLayout) -> Tensor:
+    """Samples of Cb and Cr for new skin, RGB (F, 3, h, w), in a frame's samples (F, 3, h, w)."""
+    if layout.transfer == "sdr":
+        return _muted(to_chroma(relit, layout), frame[:, 1:], cover)
+    # PQ and HLG store more colour where it is brighter: its variety is that of the picture as it is shown.
+    luma, seen = LUMA.to(relit.device), to_rgb(frame, layout)
+    grey, usual = ((rgb * luma).sum(1, keepdim=True) for rgb in (relit, seen))
+    return to_chroma(_muted(relit - grey, seen - usual, cover).add_(grey), layout)
+
+
 def _muted(chroma: Tensor, frame: Tensor, cover: Tensor) -> Tensor:
-    """New skin's Cb and Cr (F, 2, h, w) with no more variety than the frame's, where they are laid on: lips are not
-    red in a film that is black and white, or brown all over."""
+    """New skin's Cb and Cr (F, 2, h, w), or other differences of colour, with no more variety than the frame's, where
+    they are laid on: lips are not red in a film that is black and white, or brown all over."""
     weight = cover[..., ::THIN, ::THIN]
     total = weight.sum((2, 3), keepdim=True).clamp_min(1e-3)
     (middle, own), (_, usual) = (_spread_of(c[..., ::THIN, ::THIN], weight, total) for c in (chroma, frame))
@@ -326,7 +338,7 @@ def _muted(chroma: Tensor, frame: Tensor, cover: Tensor) -> Tensor:
 
 
 def _spread_of(values: Tensor, weight: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (F, 2, 1, 1) of weighted values (F, 2, h, w), and their deviation, both kinds together (F, 1, 1, 1)."""
+    """Mean (F, C, 1, 1) of weighted values (F, C, h, w), and their deviation, all kinds together (F, 1, 1, 1)."""
     mean = (values * weight).sum((2, 3), keepdim=True) / total
     square = ((values - mean).square() * weight).sum((1, 2, 3), keepdim=True) / total
     return mean, square.sqrt()
@@ -340,16 +352,17 @@ def _draw_luma(crops: Sequence[_Crop], maps: _Maps, inner: _Part, laid: Tensor, 
     rows, columns = _part(inner, maps, 1)
     levels = [c.face.identity.grey[c.face.identity.level(c.region.height / TALL)] for c in crops]
     skin = fetch([level[:, :1] for level in levels], maps.from_texture(1, inner, levels[0].shape[-1]))
-    part = warped[..., rows, columns]
-    cover = _bare(laid * maps.skin(1, inner), crops, partial(maps.from_texture, 1, inner), part, 1)
-    black, white = black_and_white(crops[0].region.picture.layout)
+    part, layout = warped[..., rows, columns], crops[0].region.picture.layout
+    seen = shown(part, layout)
+    cover = _bare(laid * maps.skin(1, inner), crops, partial(maps.from_texture, 1, inner), seen, 1)
+    black, white = black_and_white(layout)
     unit = white - black
     relit = exponential(skin.add_(_laid(light[:, 3:] + math.log(unit), cell, skin))).add_(black - EPS * unit)
     most = SOFT if crops[0].region.height <= TINY else SHARP
-    new = match_bands(relit, part, cover, unit, most)
+    new = match_bands(relit, seen, cover, unit, most)
     if pores.near(crops[0].region.height):
-        _detail(new, frame[..., rows, columns], cover, crops, maps, inner, unit)
-    part.lerp_(new, cover)
+        _detail(new, shown(frame[..., rows, columns], layout), cover, crops, maps, inner, unit)
+    part.lerp_(stored(new, layout), cover)
     for crop, luma, where in zip(crops, warped[:, 0], maps.changed(1, *size), strict=True):
         crop.region.write_luma(luma, where)
 

@@ -12,6 +12,7 @@ from pipeline.errors import VerifyError
 from pipeline.facts import FrameIndex, VideoInfo
 from pipeline.picture import Picture, even_box, read_rgb
 from pipeline.reading import decoded, open_input, video_stream
+from pipeline.transfer import viewed
 
 Box = tuple[float, float, float, float]
 
@@ -33,7 +34,7 @@ def from_segment(path: Path, number: int, box: Box, rotation: int, threads: int 
         stream = video_stream(container, 0)
         for at, (frame, _) in enumerate(decoded(container, stream, threads)):
             if at == number:
-                layout = planes.layout_of(frame.format, frame.width, frame.height, frame.colorspace, frame.color_range)
+                layout = planes.layout_of_frame(frame)
                 parts = planes.of_frame(planes.in_layout(frame, layout))
                 return _jpeg(Picture(number, 0, parts, layout), box, rotation)
     raise VerifyError(f"{path.name} has no frame {number}", "", "render it again")
@@ -44,7 +45,10 @@ def _jpeg(picture: Picture, box: Box, rotation: int) -> bytes:
     around = even_box(picture.layout, (box[0] - wide, box[1] - high, box[2] + wide, box[3] + high))
     if around[2] - around[0] < 2 or around[3] - around[1] < 2:
         around = even_box(picture.layout, (0, 0, picture.layout.width, picture.layout.height))
-    rgb = (read_rgb(picture, around).clamp(0, 1) * 255).round().byte()
+    layout, rgb = picture.layout, read_rgb(picture, around)
+    if layout.transfer != "sdr":
+        rgb = viewed(rgb, layout.transfer, layout.wide)
+    rgb = (rgb.clamp(0, 1) * 255).round().byte()
     image = Image.fromarray(rgb.permute(1, 2, 0).contiguous().cpu().numpy(), "RGB")
     if rotation:
         image = image.rotate(-rotation, expand=True)
