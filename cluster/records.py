@@ -1,7 +1,7 @@
 """Frozen dataclasses as JSON and back, checked against their annotations.
 
-What is written: str, int, float, bool, None, Path, Fraction ("30000/1001"), enums (by value), tuples, dicts with str
-keys, dataclasses. A record that does not fit its type is refused with the place where it does not.
+What is written: str, int, float, bool, None, Path, Fraction ("30000/1001"), enums (by value), Literals of str, tuples,
+dicts with str keys, dataclasses. A record that does not fit its type is refused with the place where it does not.
 """
 
 import dataclasses
@@ -75,6 +75,8 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     origin = typing.get_origin(kind)
     if origin in (Union, types.UnionType):
         return _read_union(typing.get_args(kind), value, where)
+    if origin is typing.Literal and isinstance(value, str) and value in typing.get_args(kind):
+        return value
     if origin is tuple:
         return _read_tuple(typing.get_args(kind), value, where)
     if origin is dict and isinstance(value, dict):

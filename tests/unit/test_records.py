@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from doubles import a_spec
@@ -36,6 +37,7 @@ class Outer:
     many: tuple[Inner, ...]
     pair: tuple[int, str]
     table: dict[str, int]
+    word: Literal["yes", "no"]
 
 
 inner = st.builds(Inner, st.fractions(), st.text("abc/", min_size=1).map(Path))
@@ -50,6 +52,7 @@ outer = st.builds(
     many=st.lists(inner).map(tuple),
     pair=st.tuples(st.integers(), st.text()),
     table=st.dictionaries(st.text(), st.integers()),
+    word=st.sampled_from(["yes", "no"]),
 )
 
 
