@@ -20,8 +20,8 @@ class Limits:
 
 
 # A run of replaced frames needs some that pass the firm bounds, and goes on as long as the loose ones hold.
-FIRM = Limits(presence=0.8, yaw=52, pitch=42, width=12)
-LOOSE = Limits(presence=0.5, yaw=60, pitch=52, width=11)
+FIRM = Limits(presence=0.8, yaw=52, pitch=42, width=15)
+LOOSE = Limits(presence=0.5, yaw=60, pitch=52, width=14)
 _FIRM_FRAMES = 4
 _FADE = 6  # frames in which a cover comes, over a face that is replaced
 _LEAST_REPLACED, _LEAST_COVERED = 12, 6  # frames; shorter runs flash
