@@ -176,7 +176,7 @@ def test_who_has_no_identity_with_glasses_on_gets_one_without(tmp_path: Path) ->
 
 
 def test_who_was_only_ever_small_has_the_mean_shape_and_gets_a_face() -> None:
-    small = replace(tracklet(0, 0, 39, size=14, presence=0.9), neutral=None)
+    small = replace(tracklet(0, 0, 39, size=16, presence=0.9), neutral=None)
     linked = run([chunk(0, 0, 40, small)], index(40))
     (track,), (someone,) = linked.tracks, linked.people
     assert (track.treatment[:40] == Treatment.REPLACE).all()
