@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from cluster import exits, farmcommands, filmcommands, jobcommands, processes, report, reviewcommands, submitting
-from cluster.config import Request, UsageError, moment, pool_settings
+from cluster.config import CONVERT_AUDIO, DROP_DYNAMIC_HDR, Request, UsageError, moment, pool_settings
 from cluster.inputs import check_writable, pairs
 from cluster.job import Veil
 from cluster.localray import LocalPool
@@ -78,6 +78,8 @@ def swap(
     codec: Annotated[
         Codec | None, typer.Option(help="Video codec. Default: h264, or hevc where the source is HDR or has 12 bits.")
     ] = None,
+    drop_dynamic_hdr: Annotated[bool, typer.Option("--drop-dynamic-hdr", help=DROP_DYNAMIC_HDR)] = False,
+    convert_audio: Annotated[bool, typer.Option("--convert-audio", help=CONVERT_AUDIO)] = False,
     start: Annotated[
         str | None, typer.Option("--from", help="First moment of the output: seconds, [H:]MM:SS.mmm, or a frame: 120f.")
     ] = None,
@@ -103,6 +105,8 @@ def swap(
         seed_key=seed_key,
         quality=quality,
         codec=codec and codec.value,
+        drop_dynamic_hdr=drop_dynamic_hdr,
+        convert_audio=convert_audio,
         start=moment(start) if start is not None else None,
         stop=moment(stop) if stop is not None else None,
         workers=workers,
@@ -224,6 +228,8 @@ def _tell_lost(result: Result, speaker: Voice) -> None:
     for lost in result.report["streams_lost"]:
         text = f"{result.pair.source.name}: {lost} can't be held by {suffix[1:]} and was left out{todo}"
         speaker.notice(text)
+    for each in result.report.get("converted", ()):
+        speaker.notice(f"{result.pair.source.name}: converted {each.replace(': ', ' to ')}")
 
 
 def _tell_left(job: Swap, speaker: Voice, what: str, code: int) -> None:

@@ -28,6 +28,8 @@ class Request:
     seed_key: Path | None = None
     quality: str = "good"
     codec: str | None = None  # None: what the output's container takes best
+    drop_dynamic_hdr: bool = False
+    convert_audio: bool = False
     start: Moment | None = None
     stop: Moment | None = None
     workers: int | None = None  # None: as many as the machine is good for
@@ -40,6 +42,9 @@ class Request:
 
 LISTEN = "127.0.0.1:8470"  # where a farm's HTTP API listens unless told otherwise
 CODECS = ("h264", "hevc", "av1")
+# Help of switches that `swap` and `submit` share.
+DROP_DYNAMIC_HDR = "Go on without Dolby Vision's and HDR10+'s metadata. Default: such a film is refused."
+CONVERT_AUDIO = "Convert sound that the output can't hold to AAC or Opus. Default: it is left out."
 # What a name means: CRF above or below the encoder's own default, and the preset; None is the one that
 # `EncoderSettings.for_source` finds best for its time.
 _QUALITY = {"draft": (7, "superfast"), "good": (0, None), "best": (-3, "medium")}
@@ -66,7 +71,9 @@ def output_suffix(source: Path) -> str:
     return source.suffix if source.suffix.lower() in _CONTAINERS else _DEFAULT_SUFFIX
 
 
-def encoding(quality: str, codec: str | None, target: Path) -> Encoding:
+def encoding(
+    quality: str, codec: str | None, target: Path, drop_dynamic_hdr: bool = False, convert_audio: bool = False
+) -> Encoding:
     """Encoder settings for a quality, which is a name or "CRF" or "CRF:preset". Raises UsageError."""
     known = " ".join(_CONTAINERS)
     codecs = _CONTAINERS.get(target.suffix.lower())
@@ -79,7 +86,7 @@ def encoding(quality: str, codec: str | None, target: Path) -> Encoding:
         codec = codecs[0]
     if quality in _QUALITY:
         offset, preset = _QUALITY[quality]
-        return Encoding(codec, None, offset, preset)
+        return Encoding(codec, None, offset, preset, drop_dynamic_hdr, convert_audio)
     match = re.fullmatch(r"(\d{1,2})(?::(\w+))?", quality)
     if match is None:
         names = ", ".join(QUALITIES)
@@ -90,7 +97,7 @@ def encoding(quality: str, codec: str | None, target: Path) -> Encoding:
     preset = match[2]
     if preset is not None and preset not in PRESETS:
         raise UsageError(f"--quality {quality}: no such preset", f"known are {' '.join(PRESETS)}", "choose one of them")
-    return Encoding(codec, int(match[1]), 0, preset)
+    return Encoding(codec, int(match[1]), 0, preset, drop_dynamic_hdr, convert_audio)
 
 
 def moment(text: str) -> Moment:

@@ -27,6 +27,8 @@ class Wish:
     veil: Veil = Veil.NOBODY
     quality: str = "good"
     codec: str | None = None
+    drop_dynamic_hdr: bool = False
+    convert_audio: bool = False
     start: Moment | None = None
     stop: Moment | None = None
     device: str = "any"
@@ -83,7 +85,7 @@ class Desk:
         except NoSuchJob:
             return False
         out, target = self._target(source, wish, several, free=False)
-        how = encoding(wish.quality, wish.codec, Path(PurePosixPath(target or out).name))
+        how = _how(wish, target or out)
         found = spec.source
         try:
             looked = _looked(source)
@@ -104,7 +106,7 @@ class Desk:
     def _settled(self, source: str, wish: Wish, several: bool) -> tuple[str, str, Encoding]:
         """(the film's name, its place, how it is encoded). Raises UsageError, NoSuchJob."""
         out, target = self._target(source, wish, several)
-        how = encoding(wish.quality, wish.codec, Path(PurePosixPath(target or out).name))
+        how = _how(wish, target or out)
         for other in wish.after:
             self.book.card(other)
         return out, target, how
@@ -183,6 +185,12 @@ def _looked(source: str) -> Source:
     if not path.is_file() or not os.access(path, os.R_OK):
         raise NotAVideo(f"{source} is no file that can be read", "", "check the path")
     return found
+
+
+def _how(wish: Wish, film: str) -> Encoding:
+    """Raises UsageError."""
+    name = Path(PurePosixPath(film).name)
+    return encoding(wish.quality, wish.codec, name, wish.drop_dynamic_hdr, wish.convert_audio)
 
 
 def _spec(source: Source, target: str, how: Encoding, wish: Wish, out: str) -> JobSpec:

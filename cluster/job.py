@@ -71,6 +71,8 @@ class Encoding:
     crf: int | None  # None: the encoder's default here
     crf_offset: int  # added to that default
     preset: str | None  # x264's names, for every encoder; None: the default here
+    drop_dynamic_hdr: bool = False  # go on without the metadata of Dolby Vision and HDR10+
+    convert_audio: bool = False  # sound that the output's container can't hold; else it is left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +250,7 @@ class StitchFacts:
     rounding: Fraction  # seconds: a tick of the output's clock, where it can't hold the source's times exactly
     streams_lost: tuple[str, ...]
     stripped: tuple[str, ...]
+    converted: tuple[str, ...] = ()  # sound, and what it became
 
 
 @dataclass(frozen=True, slots=True)

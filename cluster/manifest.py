@@ -94,6 +94,8 @@ COLUMNS = {
     "veil": Column("veil", lambda value: Veil(_one_of(tuple(each.value for each in Veil))(value))),
     "quality": Column("quality", lambda value: _text(str(value))),
     "codec": Column("codec", _one_of(("h264", "hevc", "av1"))),
+    "drop_dynamic_hdr": Column("drop_dynamic_hdr", _truth),
+    "convert_audio": Column("convert_audio", _truth),
     "from": Column("start", _time),
     "until": Column("stop", _time),
     "device": Column("device", _one_of(DEVICES)),

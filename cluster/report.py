@@ -65,6 +65,7 @@ def build(ledger: Ledger, wall: dict[Step, float], models: Iterable[dict[str, st
         "audio_equal": film.audio_equal,
         "clock_tick": float(film.rounding),
         "streams_lost": list(film.streams_lost),
+        "converted": list(film.converted),
         "stripped": list(film.stripped),
         "chunks": _chunks(plan, rendered),
         "people": [{"person": n, "identity": linked.identities.get(str(n))} for n in _people(linked, edits)],

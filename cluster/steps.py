@@ -61,9 +61,10 @@ class PipelineSteps:
 
     def ingest(self, spec: JobSpec, source: Path, into: Path) -> SourceFacts:
         """See Steps."""
-        from pipeline import video
+        from pipeline import dynamic, video
 
         info = video.ingest(source, into)
+        dynamic.check(info, spec.encoding.drop_dynamic_hdr)
         # Another machine may have the source elsewhere: `_info` fills in where it is there.
         path = info.path.relative_to(into) if info.path.is_relative_to(into) else _HERE
         (into / "info.json").write_bytes(records.dumps(dataclasses.replace(info, source=_HERE, path=path)))
@@ -225,7 +226,8 @@ class PipelineSteps:
         for part in parts:
             _check_segment(part.path, part.chunk, part.sha256)
         film = into / f"film{spec.suffix}"
-        stitch.stitch(info, index, parts, film, first=plan.first, last=plan.last).rename(film)
+        convert = spec.encoding.convert_audio
+        stitch.stitch(info, index, parts, film, first=plan.first, last=plan.last, convert_audio=convert).rename(film)
         found = compare(info, film, index, plan.first, plan.last, setup.threads)
         check_unchanged(spec.source)
         if not found.pts_equal:
@@ -250,6 +252,7 @@ class PipelineSteps:
             rounding=found.rounding,
             streams_lost=found.streams_lost,
             stripped=found.stripped,
+            converted=found.converted,
         )
 
 

@@ -15,7 +15,7 @@ import typer
 from cluster import exits, manifest
 from cluster.client.errors import Unreachable
 from cluster.common import KNOWN, Json, on_farm, told
-from cluster.config import VIDEO_SUFFIXES, UsageError, moment, project_key
+from cluster.config import CONVERT_AUDIO, DROP_DYNAMIC_HDR, VIDEO_SUFFIXES, UsageError, moment, project_key
 from cluster.following import follow, sending, shown
 from cluster.inputs import films_below
 from cluster.job import Veil, born
@@ -51,6 +51,8 @@ def submit(
     ] = None,
     quality: Annotated[str, typer.Option(help="draft, good or best; or a CRF; or CRF:preset.")] = "good",
     codec: Annotated[str | None, typer.Option(help="h264, hevc or av1.")] = None,
+    drop_dynamic_hdr: Annotated[bool, typer.Option("--drop-dynamic-hdr", help=DROP_DYNAMIC_HDR)] = False,
+    convert_audio: Annotated[bool, typer.Option("--convert-audio", help=CONVERT_AUDIO)] = False,
     start: Annotated[str | None, typer.Option("--from", help="First moment of the output.")] = None,
     stop: Annotated[str | None, typer.Option("--until", help="Moment at which the output ends.")] = None,
     device: Annotated[str, typer.Option(help="any, cpu or cuda.")] = "any",
@@ -79,6 +81,8 @@ def submit(
         veil=veil,
         quality=quality,
         codec=codec,
+        drop_dynamic_hdr=drop_dynamic_hdr,
+        convert_audio=convert_audio,
         start=start,
         stop=stop,
         device=device,

@@ -127,7 +127,9 @@ class Swap:
             source=source_of(pair.source),
             target=str(pair.target.resolve()),
             veil=request.veil,
-            encoding=encoding(request.quality, request.codec, pair.target),
+            encoding=encoding(
+                request.quality, request.codec, pair.target, request.drop_dynamic_hdr, request.convert_audio
+            ),
             start=request.start,
             stop=request.stop,
             device=self._device,

@@ -16,7 +16,7 @@ import av.container
 import av.stream
 import numpy as np
 
-from pipeline import kept
+from pipeline import dynamic, kept
 from pipeline.facts import FrameIndex, Int64, StreamFacts, VideoInfo
 from pipeline.reading import decoded, open_input, video_stream
 from pipeline.stitch import Packet, within
@@ -35,6 +35,7 @@ class Comparison:
     shift: Fraction = Fraction(0)  # seconds by which the output's clock is moved
     rounding: Fraction = Fraction(0)  # seconds: one tick of the target's clock, if it can't hold the source's times
     damaged_out: int = 0  # frames of the output that don't decode without fault
+    converted: tuple[str, ...] = ()  # sound that the container couldn't hold, and what it became
     sound_changed: bool = False  # a track that is there isn't the source's; unlike `audio_equal`, not for lost ones
 
 
@@ -63,7 +64,7 @@ def compare(
         before = _tracks(container, [s.index for s in copied if s.kind in ("audio", "subtitle")], part)
     with open_input(target) as container:
         found = [s for s in container.streams if s.type in ("audio", "subtitle")]
-        pairs, lost = _pair(copied, list(container.streams))
+        pairs, lost, converted = _pair(copied, list(container.streams))
         after = _tracks(container, [s.index for s in found], None)
     with open_input(target) as container:
         stream = video_stream(container, next(s.index for s in container.streams if s.type == "video"))
@@ -79,6 +80,7 @@ def compare(
         pts_equal=equal,
         audio_equal=all(sound.get(n, False) for n in audio),
         streams_lost=lost,
+        converted=converted,
         stripped=_stripped(info),
         shift=shift,
         rounding=rounding,
@@ -89,6 +91,7 @@ def compare(
 
 def _stripped(info: VideoInfo) -> tuple[str, ...]:
     streams = [f"{name(s)}: {why}" for s in info.streams if (why := kept.why_stripped(s, info))]
+    streams += dynamic.told(info)
     tags = [f"tag {key}" for key in kept.stripped_tags(info.metadata)]
     tags += [f"tag {key} of {name(s)}" for s in info.streams for key in kept.stripped_tags(s.metadata)]
     return (*streams, *tags)
@@ -100,9 +103,11 @@ def name(stream: StreamFacts) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _pair(copied: Sequence[StreamFacts], found: Sequence[av.stream.Stream]) -> tuple[dict[int, int], tuple[str, ...]]:
-    """Number in the source to number in the target, and the names of those that aren't there. Order is kept within a
-    kind, so the next stream of the same kind and codec is the one."""
+def _pair(
+    copied: Sequence[StreamFacts], found: Sequence[av.stream.Stream]
+) -> tuple[dict[int, int], tuple[str, ...], tuple[str, ...]]:
+    """Number in the source to number in the target, the names of those that aren't there, and those that are there as
+    another kind of sound. Order is kept within a kind, so the next stream of the same kind and codec is the one."""
     free = list(found)
     pairs: dict[int, int] = {}
     for facts in copied:
@@ -110,7 +115,15 @@ def _pair(copied: Sequence[StreamFacts], found: Sequence[av.stream.Stream]) -> t
         if match is not None:
             free.remove(match)
             pairs[facts.index] = match.index
-    return pairs, tuple(name(facts) for facts in copied if facts.index not in pairs)
+    lost, converted = list[str](), list[str]()
+    for facts in (facts for facts in copied if facts.index not in pairs):
+        other = next((s for s in free if s.type == facts.kind == "audio"), None)
+        if other is None:
+            lost.append(name(facts))
+        else:
+            free.remove(other)
+            converted.append(f"{name(facts)}: {_codec(other)}")
+    return pairs, tuple(lost), tuple(converted)
 
 
 def _codec(stream: av.stream.Stream) -> str:

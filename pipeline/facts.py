@@ -68,6 +68,7 @@ class VideoInfo:
     moved: Fraction  # seconds by which times in `path` are later than in `source`; 0 but for clocks that begin below 0
     streams: tuple[StreamFacts, ...]  # of the source
     metadata: tuple[tuple[str, str], ...]  # the source's own tags
+    dynamic_hdr: tuple[str, ...] = ()  # kinds of metadata that change from picture to picture: see `dynamic`
 
     def source_time(self, pts: int) -> Fraction:
         """Seconds on the source's own clock."""

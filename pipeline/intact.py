@@ -76,6 +76,24 @@ def _box(head: bytes, rest: int) -> tuple[bytes, int, int]:
     return head[4:8], 8, rest if length == 0 else length
 
 
+def boxes(file: BinaryIO, size: int, names: tuple[bytes, ...]) -> Iterator[bytes]:
+    """What stands in the boxes of an MP4 that are reached by these names, from the top level down."""
+    todo = [(0, size, 0)]
+    while todo:
+        place, end, depth = todo.pop()
+        while place + 8 <= end:
+            file.seek(place)
+            kind, header, length = _box(file.read(16), end - place)
+            if length < header:
+                break
+            if kind == names[depth] and depth + 1 < len(names):
+                todo.append((place + header, min(end, place + length), depth + 1))
+            elif kind == names[depth]:
+                file.seek(place + header)
+                yield file.read(min(length - header, _MAX_MOOV))
+            place += length
+
+
 def _sample_entries(data: bytes, depth: int = 0) -> Iterator[bytes]:
     """The kinds of the sample entries in a moov box."""
     place = 0

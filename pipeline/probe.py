@@ -11,7 +11,7 @@ import av.container
 import av.stream
 from av.sidedata.sidedata import SideDataContainer, Type
 
-from pipeline import planes
+from pipeline import dynamic, planes
 from pipeline.errors import NotAVideo, Truncated, Unsupported
 from pipeline.facts import Hdr, StreamFacts, VideoInfo
 from pipeline.reading import decoded, open_input
@@ -57,6 +57,8 @@ def look(source: Path, number: int, path: Path, moved: int = 0) -> VideoInfo:
         metadata = tuple(container.metadata.items())
         aspect = stream_number(container, number).sample_aspect_ratio
     with open_input(path) as container:
+        changing = dynamic.found(container, stream_number(container, number if path == source else 0), source)
+    with open_input(path) as container:
         stream = stream_number(container, number if path == source else 0)
         frame = _first_frame(container, stream, source)
         layout = planes.layout_of_frame(frame)
@@ -84,6 +86,7 @@ def look(source: Path, number: int, path: Path, moved: int = 0) -> VideoInfo:
             moved=Fraction(moved),
             streams=streams,
             metadata=metadata,
+            dynamic_hdr=changing,
         )
 
 

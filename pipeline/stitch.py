@@ -6,6 +6,7 @@ keep their times, all moved by the same amount (see `kept.shift`). Of a part of 
 go along that begin within it; subtitles that began before are shortened.
 """
 
+import heapq
 import io
 import os
 import secrets
@@ -22,7 +23,7 @@ import av.error
 import av.stream
 import numpy as np
 
-from pipeline import kept
+from pipeline import kept, sound
 from pipeline.encode import Segment, origin, output_error, ticks_per_tick
 from pipeline.errors import OutputError, PipelineError, VerifyError
 from pipeline.facts import FrameIndex, Int64, VideoInfo
@@ -43,10 +44,18 @@ _MOV_TAGS = frozenset({
 
 
 def stitch(
-    info: VideoInfo, index: FrameIndex, segments: Sequence[Segment], target: Path, *, first: int = 0, last: int
+    info: VideoInfo,
+    index: FrameIndex,
+    segments: Sequence[Segment],
+    target: Path,
+    *,
+    first: int = 0,
+    last: int,
+    convert_audio: bool = False,
 ) -> Path:
     """Write the frames [first, last) and what belongs to them to a new file beside `target`, and return its path;
-    `publish` gives it its name.
+    `publish` gives it its name. `convert_audio`: sound that the container can't hold becomes AAC or Opus; else it is
+    left out.
 
     Raises OutputError when it can't be written, VerifyError when the segments aren't the frames asked for; nothing is
     left behind then.
@@ -59,7 +68,7 @@ def stitch(
             head = stack.enter_context(open_input(segments[0].path))
             muxer = kept.muxer_for(target, video_stream(head, 0).codec_context.codec.canonical_name)
             source = stack.enter_context(open_input(info.source))
-            _Stitcher(info, index, segments, part, muxer, first, last).run(source, video_stream(head, 0))
+            _Stitcher(info, index, segments, part, muxer, first, last, convert_audio).run(source, video_stream(head, 0))
         with part.open("rb+") as file:
             os.fsync(file.fileno())
     except BaseException:
@@ -94,7 +103,9 @@ class _Stitcher:
         muxer: str,
         first: int,
         last: int,
+        convert_audio: bool,
     ) -> None:
+        self._convert, self._converted = convert_audio, dict[int, av.AudioStream]()
         self._info, self._part, self._muxer = info, part, muxer
         self._segments = sorted(segments, key=lambda segment: segment.first_pts)
         self._pts: Int64 = index.pts[first:last]
@@ -157,10 +168,13 @@ class _Stitcher:
 
     def _add(self, out: av.container.OutputContainer, stream: av.stream.Stream) -> av.stream.Stream | None:
         """The same stream in the output; None where the container can't hold it."""
-        facts = self._info.streams[stream.index]
+        facts, new = self._info.streams[stream.index], stream
         if not kept.is_named(self._muxer, facts.codec) or not holds(self._muxer, stream):
-            return None
-        new = out.add_stream_from_template(stream, opaque=True)
+            if not (self._convert and isinstance(stream, av.AudioStream) and stream.codec_context is not None):
+                return None
+            new = self._converted[stream.index] = sound.add_track(out, self._muxer, stream)
+        else:
+            new = out.add_stream_from_template(stream, opaque=True)
         new.metadata.update(kept.tags(facts.metadata))
         new.disposition = facts.disposition  # type: ignore[assignment]
         return new
@@ -189,7 +203,10 @@ class _Stitcher:
         """Both sides in order of decoding time, so that nothing piles up in the muxer."""
         frames = self._video_packets(video, extradata)
         ahead = next(frames, None)
-        for packet, time in self._other_packets(source, pairs):
+        others = [self._other_packets(source, {n: s for n, s in pairs.items() if n not in self._converted})]
+        for number, new in self._converted.items():
+            others.append(sound.packets(self._info.source, number, new, self._shift, self._range))
+        for packet, time in heapq.merge(*others, key=lambda item: item[1]):
             while ahead is not None and ahead[1] <= time:
                 out.mux_one(ahead[0])
                 ahead = next(frames, None)

@@ -66,6 +66,7 @@ def verify(
             *_pictures(found),
             _sound(found, info),
             _streams(found),
+            *_converted(found),
             _tags(before, after),
             *([_chapters(before, after)] if whole else []),
             _left_in(after),
@@ -99,6 +100,8 @@ def _sound(found: Comparison, info: VideoInfo) -> Check:
         return Check("sound", True, "there is none")
     if found.sound_changed:
         return Check("sound", False, "not the packets, or not the times, of the source")
+    if not found.audio_equal and found.converted and not any(" audio " in lost for lost in found.streams_lost):
+        return Check("sound", True, f"of {tracks} tracks, {len(found.converted)} of another kind")
     if not found.audio_equal:
         return Check("sound", False, f"of {tracks} tracks not all are there")
     return Check("sound", True, f"every packet of {tracks} track{'s' if tracks > 1 else ''} is the same")
@@ -111,6 +114,11 @@ def _streams(found: Comparison) -> Check:
         _told(found.streams_lost, "lost: ") if found.streams_lost else "all are there",
         found.streams_lost,
     )
+
+
+def _converted(found: Comparison) -> tuple[Check, ...]:
+    told = _told(found.converted)
+    return (Check("sound of another kind", True, told, found.converted),) if found.converted else ()
 
 
 def _beside(path: Path) -> _Beside:

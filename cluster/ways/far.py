@@ -132,6 +132,8 @@ class Far:
             "veil": asked.veil.value,
             "quality": asked.quality,
             "codec": asked.codec,
+            "drop_dynamic_hdr": asked.drop_dynamic_hdr or None,
+            "convert_audio": asked.convert_audio or None,
             "start": asked.start,
             "stop": asked.stop,
             "device": asked.device,

@@ -68,6 +68,8 @@ class Near:
             veil=asked.veil,
             quality=asked.quality,
             codec=asked.codec,
+            drop_dynamic_hdr=asked.drop_dynamic_hdr,
+            convert_audio=asked.convert_audio,
             start=moment(asked.start) if asked.start is not None else None,
             stop=moment(asked.stop) if asked.stop is not None else None,
             device=asked.device,

@@ -21,6 +21,8 @@ class Asked:
     veil: Veil = Veil.NOBODY
     quality: str = "good"
     codec: str | None = None
+    drop_dynamic_hdr: bool = False
+    convert_audio: bool = False
     start: str | None = None
     stop: str | None = None
     device: str = "any"

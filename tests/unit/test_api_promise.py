@@ -51,6 +51,8 @@ BODIES = {
         "veil": "one of three words",
         "quality": "encoder",
         "codec": "encoder",
+        "drop_dynamic_hdr": "a switch",
+        "convert_audio": "a switch",
         "start": "a time",
         "stop": "a time",
         "device": "one of three words",

@@ -54,7 +54,7 @@ def test_sound_that_is_missing_is_not_equal(
     monkeypatch.setattr(module, "open_input", lambda path: FakeFile())
     monkeypatch.setattr("pipeline.kept.is_copied", lambda stream, info: True)
     monkeypatch.setattr(module, "_stripped", lambda info: ())
-    monkeypatch.setattr(module, "_pair", lambda copied, found: (pairs, ()))
+    monkeypatch.setattr(module, "_pair", lambda copied, found: (pairs, (), ()))
     monkeypatch.setattr(module, "_tracks", lambda container, numbers, part: {1: None, 2: None})
     monkeypatch.setattr(module, "_same_track", lambda *args: same)
     monkeypatch.setattr(module, "video_stream", lambda container, number: FakeStream(0, "video"))
