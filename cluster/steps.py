@@ -65,6 +65,7 @@ class PipelineSteps:
 
         info = video.ingest(source, into)
         dynamic.check(info, spec.encoding.drop_dynamic_hdr)
+        encoder_settings(info, spec.encoding)  # which refuses what can't be encoded
         # Another machine may have the source elsewhere: `_info` fills in where it is there.
         path = info.path.relative_to(into) if info.path.is_relative_to(into) else _HERE
         (into / "info.json").write_bytes(records.dumps(dataclasses.replace(info, source=_HERE, path=path)))

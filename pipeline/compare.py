@@ -92,6 +92,9 @@ def compare(
 def _stripped(info: VideoInfo) -> tuple[str, ...]:
     streams = [f"{name(s)}: {why}" for s in info.streams if (why := kept.why_stripped(s, info))]
     streams += dynamic.told(info)
+    form = av.VideoFormat(info.source_pix_fmt)
+    if any(component.is_alpha for component in form.components) and not form.has_palette:
+        streams.append("transparency: no codec of the output has it")
     tags = [f"tag {key}" for key in kept.stripped_tags(info.metadata)]
     tags += [f"tag {key} of {name(s)}" for s in info.streams for key in kept.stripped_tags(s.metadata)]
     return (*streams, *tags)

@@ -17,9 +17,9 @@ import numpy as np
 
 from pipeline import planes
 from pipeline.chunk import Chunk
-from pipeline.errors import InputError, OutputError, PipelineError, VerifyError
+from pipeline.errors import InputError, OutputError, PipelineError, Unsupported, VerifyError
 from pipeline.facts import FrameIndex, VideoInfo
-from pipeline.picture import Picture
+from pipeline.picture import Picture, PixelLayout
 from pipeline.reading import decoded, open_input, video_stream
 
 Codec = Literal["h264", "hevc", "av1"]
@@ -28,6 +28,7 @@ _ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1"}
 _CRF = {"h264": 18, "hevc": 20, "av1": 28}  # about the same look
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 _SVT_PRESETS = (10, 10, 9, 8, 7, 6, 4, 3, 2)  # of SVT-AV1 for the same names; above 10 it shows artifacts
+_LEAST = {"h264": 1, "hevc": 16, "av1": 4}  # pixels on a side, with one more where colours are halved and it is odd
 _DEPTHS = {"h264": (8, 10), "hevc": (8, 10, 12), "av1": (8, 10)}
 _KEYFRAMES = Fraction(5)  # seconds between keyframes at most: what players seek by
 
@@ -47,12 +48,19 @@ class EncoderSettings:
         info: VideoInfo, codec: Codec | None = None, crf: int | None = None, preset: str | None = None
     ) -> "EncoderSettings":
         """H.264 unless the source needs more: HEVC for HDR and for 12 bits. Depth and chroma stay as they are where the
-        encoder can hold them. Raises ValueError for a codec or preset that isn't known."""
+        encoder can hold them. Raises Unsupported for a picture that is too small for the codec, ValueError for a codec
+        or preset that isn't known."""
         layout = info.layout
         codec = codec or ("hevc" if info.is_hdr or layout.depth > 10 else "h264")
         preset = preset or ("superfast" if codec == "h264" else "veryfast")
         if codec not in CODECS or preset not in _PRESETS:
             raise ValueError(f"no encoder {codec} with the preset {preset}")
+        least, (width, height) = _LEAST[codec], _size(layout)
+        if min(width, height) < least:
+            why = f"{codec} has no pictures below {least}x{least}"
+            raise Unsupported(
+                f"{info.source} is {layout.width}x{layout.height}", why, "use --codec h264, or enlarge it"
+            )
         depth = max(d for d in _DEPTHS[codec] if d <= layout.depth)
         chroma = "420" if codec == "av1" else {(1, 1): "420", (1, 0): "422", (0, 0): "444"}[layout.sub_x, layout.sub_y]
         pix_fmt = f"yuv{chroma}p" + ("" if depth == 8 else f"{depth}le")
@@ -105,8 +113,7 @@ class SegmentWriter:
         stream = cast(av.VideoStream, stream)
         context = stream.codec_context
         layout = info.layout
-        context.width = layout.width + (layout.width & layout.sub_x)
-        context.height = layout.height + (layout.height & layout.sub_y)
+        context.width, context.height = _size(layout)
         context.pix_fmt = settings.pix_fmt
         context.time_base = stream.time_base = info.time_base
         context.gop_size = settings.gop
@@ -178,6 +185,11 @@ class SegmentWriter:
             self._path.stat().st_size,
             delay,
         )
+
+
+def _size(layout: PixelLayout) -> tuple[int, int]:
+    """Width and height of what is encoded: even where colours are halved."""
+    return layout.width + (layout.width & layout.sub_x), layout.height + (layout.height & layout.sub_y)
 
 
 def _colorspace(info: VideoInfo) -> int:
