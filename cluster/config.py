@@ -12,6 +12,7 @@ from cluster import processes
 from cluster.job import Encoding, Moment, Veil
 from cluster.localray import PoolSettings
 from pipeline.errors import PipelineError
+from pipeline.stills.kinds import SUFFIXES
 
 
 class UsageError(PipelineError):
@@ -63,19 +64,22 @@ VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".vob", ".avi"}
     | {".3gp", ".wmv", ".flv", ".ogv", ".mxf"}
 )
+PICTURE_SUFFIXES = SUFFIXES
 _DEFAULT_SUFFIX = ".mp4"
 
 
 def output_suffix(source: Path) -> str:
     """The extension of an output that is named after its source. What can't hold exact times becomes MP4."""
-    return source.suffix if source.suffix.lower() in _CONTAINERS else _DEFAULT_SUFFIX
+    return source.suffix if source.suffix.lower() in (*_CONTAINERS, *PICTURE_SUFFIXES) else _DEFAULT_SUFFIX
 
 
 def encoding(
     quality: str, codec: str | None, target: Path, drop_dynamic_hdr: bool = False, convert_audio: bool = False
 ) -> Encoding:
     """Encoder settings for a quality, which is a name or "CRF" or "CRF:preset". Raises UsageError."""
-    known = " ".join(_CONTAINERS)
+    known = " ".join((*_CONTAINERS, *sorted(PICTURE_SUFFIXES)))
+    if target.suffix.lower() in PICTURE_SUFFIXES:
+        return pictures(codec)
     codecs = _CONTAINERS.get(target.suffix.lower())
     if codecs is None:
         raise UsageError(f"{target}: can't write this kind of file", f"known are {known}", "choose one of them")
@@ -98,6 +102,25 @@ def encoding(
     if preset is not None and preset not in PRESETS:
         raise UsageError(f"--quality {quality}: no such preset", f"known are {' '.join(PRESETS)}", "choose one of them")
     return Encoding(codec, int(match[1]), 0, preset, drop_dynamic_hdr, convert_audio)
+
+
+def pictures(codec: str | None) -> Encoding:
+    """Of pictures that become pictures: nothing is lost on the way. Raises UsageError."""
+    if codec is not None:
+        raise UsageError(f"--codec {codec} is for films", "pictures become pictures", "leave it out")
+    return Encoding(None, None, 0, None)
+
+
+def check_kinds(source: Path, target: Path) -> None:
+    """A film doesn't become a picture; what its name doesn't tell is told at ingest. Raises UsageError."""
+    if source.suffix.lower() in VIDEO_SUFFIXES and target.suffix.lower() in PICTURE_SUFFIXES:
+        why = f"{source.name} is a film, and {target.suffix} holds pictures"
+        raise UsageError(f"{target}: can't write this kind of file", why, "use .mp4, or another film's")
+
+
+def is_film(name: Path) -> bool:
+    """Whether a file of this name would be a film that can be written."""
+    return name.suffix.lower() in _CONTAINERS
 
 
 def moment(text: str) -> Moment:

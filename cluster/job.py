@@ -4,6 +4,7 @@ Every record is written as JSON into the job's folder; see `ledger`. No field ta
 vector or a name to put in: a face comes from a seed, and `tests/unit/test_promise.py` holds the list of fields.
 """
 
+import hashlib
 import os
 import secrets
 import time
@@ -11,6 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
+from stat import S_ISDIR
+
+from pipeline.stills.kinds import in_folder
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -55,7 +59,7 @@ class Source:
 
     place: str  # an absolute path, or "s3://bucket/key"
     bytes: int
-    version: str  # a file's time of change in ns; an object's etag
+    version: str  # a file's time of change in ns; an object's etag; of a folder, a hash over its pictures' facts
 
     @property
     def name(self) -> str:
@@ -321,6 +325,11 @@ def _id(number: int) -> str:
 
 
 def source_of(path: Path) -> Source:
-    """The file's facts as they are now. Raises OSError."""
+    """The file's facts as they are now; of a folder, those of its pictures. Raises OSError."""
     stat = os.stat(path)
+    if S_ISDIR(stat.st_mode):
+        each = [(file.name, file.stat()) for file in in_folder(path)]
+        told = "\n".join(f"{found.st_size} {found.st_mtime_ns} {name}" for name, found in each)
+        version = hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        return Source(str(path.resolve()), sum(found.st_size for _, found in each), version)
     return Source(str(path.resolve()), stat.st_size, str(stat.st_mtime_ns))

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from cluster import records
+from cluster import folders, records
 from cluster.job import (
     AnalysisFacts,
     ChunkRecord,
@@ -62,15 +62,16 @@ class PipelineSteps:
     def ingest(self, spec: JobSpec, source: Path, into: Path) -> SourceFacts:
         """See Steps."""
         from pipeline import dynamic, video
+        from pipeline.stills import finish
 
         info = video.ingest(source, into)
         dynamic.check(info, spec.encoding.drop_dynamic_hdr)
-        encoder_settings(info, spec.encoding)  # which refuses what can't be encoded
+        encoder_settings(info, spec.encoding, spec.suffix)  # which refuses what can't be encoded
+        finish.check_target(info, into, spec.suffix)
         # Another machine may have the source elsewhere: `_info` fills in where it is there.
         path = info.path.relative_to(into) if info.path.is_relative_to(into) else _HERE
         (into / "info.json").write_bytes(records.dumps(dataclasses.replace(info, source=_HERE, path=path)))
-        with open(source, "rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = folders.sha256(source)
         layout = info.layout
         return SourceFacts(
             sha256=sha256,
@@ -177,7 +178,7 @@ class PipelineSteps:
 
         device.limit_threads(setup.threads)
         info, index = film_info(setup.film, setup.source), frame_index(setup.index)
-        settings = encoder_settings(info, setup.spec.encoding)
+        settings = encoder_settings(info, setup.spec.encoding, setup.spec.suffix)
         segment, counts, leaks = render_checked(
             info,
             index,
@@ -218,6 +219,7 @@ class PipelineSteps:
         from pipeline import stitch
         from pipeline.compare import compare
         from pipeline.encode import Segment
+        from pipeline.stills import finish
 
         info, index, spec = film_info(setup.film, setup.source), frame_index(setup.index), setup.spec
         parts = [
@@ -226,10 +228,14 @@ class PipelineSteps:
         ]
         for part in parts:
             _check_segment(part.path, part.chunk, part.sha256)
-        film = into / f"film{spec.suffix}"
-        convert = spec.encoding.convert_audio
-        stitch.stitch(info, index, parts, film, first=plan.first, last=plan.last, convert_audio=convert).rename(film)
-        found = compare(info, film, index, plan.first, plan.last, setup.threads)
+        if info.pictures and not finish.to_film(spec.suffix):
+            film, found = finish.write(info, index, parts, into, spec.suffix, plan.first, plan.last)
+        else:
+            film, whole = into / f"film{spec.suffix}", finish.as_film(info)
+            convert = spec.encoding.convert_audio
+            joined = stitch.stitch(whole, index, parts, film, first=plan.first, last=plan.last, convert_audio=convert)
+            joined.rename(film)
+            found = compare(whole, film, index, plan.first, plan.last, setup.threads)
         check_unchanged(spec.source)
         if not found.pts_equal:
             raise VerifyError(
@@ -240,11 +246,9 @@ class PipelineSteps:
             raise VerifyError("the output does not decode without fault", why, "report this film")
         if found.sound_changed:  # sound that the container can't hold is told as lost
             raise VerifyError(f"the film of {spec.source.name} has other sound than its source", "", "report this film")
-        with open(film, "rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return StitchFacts(
             film=film.name,
-            sha256=sha256,
+            sha256=folders.sha256(film),
             bytes=film.stat().st_size,
             frames_in=found.frames_in,
             frames_out=found.frames_out,
@@ -252,7 +256,7 @@ class PipelineSteps:
             audio_equal=found.audio_equal,
             rounding=found.rounding,
             streams_lost=found.streams_lost,
-            stripped=found.stripped,
+            stripped=finish.stripped(info) if info.pictures else found.stripped,
             converted=found.converted,
         )
 
@@ -270,12 +274,18 @@ def _check_segment(path: Path, number: int, sha256: str) -> None:
         raise VerifyError(f"segment {number} has changed", why, "run again without --resume")
 
 
-def encoder_settings(info: Any, wanted: Encoding) -> Any:
-    """The encoder's settings for this source; the same for all of its chunks."""
+def encoder_settings(info: Any, wanted: Encoding, suffix: str) -> Any:
+    """The encoder's settings for this source; the same for all of its chunks. Pictures that become pictures are encoded
+    without loss, and those that become a film as players know it."""
     from pipeline.encode import EncoderSettings
+    from pipeline.stills import finish
 
+    if info.pictures and not finish.to_film(suffix):
+        return EncoderSettings.for_source(info, "h264", 0, "ultrafast")
     settings = EncoderSettings.for_source(info, wanted.codec, wanted.crf, wanted.preset)  # type: ignore[arg-type]
-    return dataclasses.replace(settings, crf=settings.crf + wanted.crf_offset)
+    settings = dataclasses.replace(settings, crf=settings.crf + wanted.crf_offset)
+    even = info.pictures and not (info.layout.width % 2 or info.layout.height % 2)
+    return dataclasses.replace(settings, pix_fmt="yuv420p") if even else settings
 
 
 def _adding(tick: Tick) -> Tick:

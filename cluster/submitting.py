@@ -15,7 +15,15 @@ import typer
 from cluster import exits, manifest
 from cluster.client.errors import Unreachable
 from cluster.common import KNOWN, Json, on_farm, told
-from cluster.config import CONVERT_AUDIO, DROP_DYNAMIC_HDR, VIDEO_SUFFIXES, UsageError, moment, project_key
+from cluster.config import (
+    CONVERT_AUDIO,
+    DROP_DYNAMIC_HDR,
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    UsageError,
+    moment,
+    project_key,
+)
 from cluster.following import follow, sending, shown
 from cluster.inputs import films_below
 from cluster.job import Veil, born
@@ -152,7 +160,8 @@ def _films(inputs: Iterable[str]) -> list[str]:
 
 def _matching(pattern: str) -> list[str]:
     names = sorted(glob.glob(pattern, recursive=True))
-    films = [name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES and Path(name).is_file()]
+    known = VIDEO_SUFFIXES | PICTURE_SUFFIXES
+    films = [name for name in names if Path(name).suffix.lower() in known and Path(name).is_file()]
     if not films:
         why = "no file has such a name" if not names else "no file of such a name has a video's extension"
         raise InputError(f"{pattern}: no video", why, "check the pattern")

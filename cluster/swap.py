@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cluster import report
-from cluster.config import Request, UsageError, encoding, project_key
+from cluster import folders, report
+from cluster.config import Request, UsageError, encoding, pictures, project_key
 from cluster.farm import Farm
 from cluster.inputs import Pair, check_target, check_writable
 from cluster.job import Failure, JobSpec, Step, StitchFacts, new_id, source_of
@@ -113,23 +113,24 @@ class Swap:
         """The report of a run that finished this very film. Only --resume asks; another file there is an error."""
         if not (self._request.resume and pair.target.exists()) or self._request.overwrite:
             return None
+        if pair.to_folder and not report_path(self._request, pair.target).exists():
+            return None  # a folder that was there before
         found = report.read(report_path(self._request, pair.target))
-        if found and report.is_of(found, self._spec(pair)):
-            with open(pair.target, "rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() == found["output"]["sha256"]:
-                    return found
+        same = found is not None and report.is_of(found, self._spec(pair))
+        if found and same and folders.sha256(pair.target) == found["output"]["sha256"]:
+            return found
         why = "no report says that it was made from this film, as it is now, with these options"
         raise UsageError(f"{pair.target} exists", why, "give --overwrite")
 
     def _spec(self, pair: Pair) -> JobSpec:
-        request = self._request
+        request, target = self._request, pair.target
         return JobSpec(
             source=source_of(pair.source),
-            target=str(pair.target.resolve()),
+            target=str(target.resolve()),
             veil=request.veil,
-            encoding=encoding(
-                request.quality, request.codec, pair.target, request.drop_dynamic_hdr, request.convert_audio
-            ),
+            encoding=pictures(request.codec)
+            if pair.to_folder
+            else encoding(request.quality, request.codec, target, request.drop_dynamic_hdr, request.convert_audio),
             start=request.start,
             stop=request.stop,
             device=self._device,
@@ -200,7 +201,8 @@ class Swap:
         the report is true, and nothing is deleted before all else is done."""
         found = report.build(opened.job.ledger, ended.seconds, self._models())
         found["seconds"] = round(time.perf_counter() - opened.begun, 3)
-        publish_file(_film(opened.job.ledger), opened.target, self._request.overwrite)
+        publish = folders.publish if opened.pair.to_folder else publish_file
+        publish(_film(opened.job.ledger), opened.target, self._request.overwrite)
         path = report_path(self._request, opened.target)
         try:
             report.write(found, path)

@@ -85,7 +85,9 @@ def analyse(
         del found  # its landmarks
         found = through.look(keen=True, progress=None)
     tracker, follower, sampler, damaged = found.tracker, found.follower, found.sampler, found.damaged
-    kept = [t for t in tracker.finish() if _believed(t, follower.courses[t.id])]
+    edges = np.array([0, *index.cuts, len(index.pts)])
+    shot = {t.id: int(np.diff(edges)[np.searchsorted(edges, t.frames[0], "right") - 1]) for t in tracker.finish()}
+    kept = [t for t in tracker.finish() if _believed(t, follower.courses[t.id], shot[t.id])]
     samples = sampler.finish([t.id for t in kept])
     clock.lap("recognise")
     tracklets = tuple(finished(t.id, follower.courses[t.id], samples.get(t.id, ())) for t in kept)
@@ -169,9 +171,10 @@ def batches(pictures: Iterator[Picture], size: int) -> Iterator[Sequence[Picture
         yield batch
 
 
-def _believed(trace: Trace, course: Course) -> bool:
+def _believed(trace: Trace, course: Course, most: int) -> bool:
     looks = [course.looks[f] for f in trace.frames if f in course.looks]
-    return believable(np.array([x.score for x in looks], np.float32), np.array([x.presence for x in looks], np.float32))
+    scores, presence = ([getattr(x, name) for x in looks] for name in ("score", "presence"))
+    return believable(np.array(scores, np.float32), np.array(presence, np.float32), most)
 
 
 def finished(number: int, course: Course, samples: tuple[Sample, ...]) -> Tracklet:

@@ -20,13 +20,16 @@ _ROWS, _COLUMNS = 16, 32
 _FLOOR = 0.03  # below it nothing is a cut; a hard cut between two dark shots of Sintel makes 0.07
 _RATIO = 4.0  # how many times the distances around it
 _AROUND = 5  # frames on either side: more than a repeated frame in a film of another rate leaves still
+_APART = 0.035  # of pictures that need not be a film's: from here on each stands alone
 _FLASH = 0.5  # distance over the gap, as a part of the distance itself, below which it is a flash
 
 
 class CutFinder:
     """Feed every frame in order; `finish` gives the frame numbers. Keeps two signatures and two numbers per frame."""
 
-    def __init__(self) -> None:
+    def __init__(self, apart: bool = False) -> None:
+        """`apart`: the frames may be pictures of different things, each of which is a shot of its own."""
+        self._apart = apart
         self._last: list[tuple[Float, Float]] = []  # of the two frames before
         self._steps: list[float] = []  # distance to the frame before
         self._skips: list[float] = []  # distance to the one before that
@@ -44,6 +47,9 @@ class CutFinder:
         found: list[int] = []
         for number in np.flatnonzero(steps >= _FLOOR):
             n = int(number)
+            if self._apart and n > 0 and steps[n] >= _APART:
+                found.append(n)
+                continue
             around = np.concatenate([steps[max(1, n - _AROUND) : n], steps[n + 1 : n + 1 + _AROUND]])
             # The next distance is as high at a flash; leave the highest neighbour out, two cuts in a row are two cuts.
             calm = float(np.sort(around)[:-1].mean()) if len(around) > 1 else 0.0

@@ -69,6 +69,7 @@ class VideoInfo:
     streams: tuple[StreamFacts, ...]  # of the source
     metadata: tuple[tuple[str, str], ...]  # the source's own tags
     dynamic_hdr: tuple[str, ...] = ()  # kinds of metadata that change from picture to picture: see `dynamic`
+    pictures: bool = False  # made of pictures, see `stills`: `path` is a film of them, an album lies beside it
 
     def source_time(self, pts: int) -> Fraction:
         """Seconds on the source's own clock."""

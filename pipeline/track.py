@@ -183,15 +183,18 @@ class Trace:
             self.detected = frame
 
 
-def believable(scores: Floats, presence: Floats) -> bool:
+def believable(scores: Floats, presence: Floats, most: int = 1 << 30) -> bool:
     """Whether a tracklet is a face. One detection of START is enough (privacy first). Without one, it takes 5
-    detections with a median of 0.3, or landmarks that see a face on 3 frames and on half of those looked at."""
+    detections with a median of 0.3, or landmarks that see a face on 3 frames and on half of those looked at. `most`:
+    frames of its shot; in a picture that stands alone nothing comes again, and one sight of both is enough."""
     found = scores[scores > 0]
     if len(found) and found.max() >= START:
         return True
     if len(found) >= _WEAK_COUNT and np.median(found) >= _WEAK_SCORE:
         return True
     looked = presence[presence > 0]
+    if most < _WEAK_COUNT:
+        return bool(len(found) and found.max() >= _WEAK_SCORE and len(looked) and looked.max() > 0.8)
     return len(found) >= 2 and int((looked > 0.8).sum()) >= 3 and bool(np.mean(looked > 0.8) >= 0.5)
 
 

@@ -11,6 +11,10 @@ from pipeline.facts import FrameIndex, VideoInfo
 from pipeline.intact import check_file
 from pipeline.probe import STILL, choose
 from pipeline.reading import open_input
+from pipeline.stills.album import Album
+from pipeline.stills.finish import as_film
+from pipeline.stills.held import hold
+from pipeline.stills.kinds import is_pictures
 
 Tags = tuple[tuple[str, str], ...]
 
@@ -55,11 +59,16 @@ def verify(
     Raises InputErrors for what is no film."""
     with tempfile.TemporaryDirectory(prefix="veil-verify-") as work:
         info = video.ingest(source, Path(work))
-        _check_output(output)
+        if not (info.pictures and is_pictures(output)):
+            _check_output(output)
         index = video.index(info, threads=threads)
         first, last = span(index) if span is not None else (0, len(index))
+        if info.pictures and is_pictures(output):
+            album = Album.load(info.path.parent)
+            return Verified(tuple(Check(*each) for each in hold(source, output, album, first, last)))
+        info = as_film(info)
         found = compare(info, output, index, first, last, threads)
-    before, after = _beside(source), _beside(output)
+        before, after = _beside(info.source), _beside(output)
     whole = (first, last) == (0, len(index))
     return Verified(
         (

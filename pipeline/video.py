@@ -18,6 +18,9 @@ from pipeline.intact import check_file
 from pipeline.probe import choose, look
 from pipeline.process import run_ffmpeg, timeout_for
 from pipeline.reading import decoded, open_input, video_stream
+from pipeline.stills.album import Album
+from pipeline.stills.ingest import ingest as ingest_pictures
+from pipeline.stills.kinds import is_pictures
 
 __all__ = ["FrameIndex", "Hdr", "StreamFacts", "VideoInfo", "index", "ingest"]
 
@@ -27,11 +30,13 @@ _SQUEEZED = 8  # frames in a row without a time of their own, from which on the 
 
 
 def ingest(source: Path, work: Path) -> VideoInfo:
-    """Look at a film, and refuse what can't be done.
+    """Look at a film, or at pictures (see `stills`), and refuse what can't be done.
 
     Where the container can't be sought exactly (MPEG-TS, MPEG-PS, AVI and others), its video stream is copied into
     `work` with the same time stamps, and `info.path` says so. Raises InputErrors, OutputError when the disk is full.
     """
+    if is_pictures(source):
+        return ingest_pictures(source, work)
     check_file(source)
     with open_input(source) as container:
         stream = choose(container, source)
@@ -92,7 +97,7 @@ def index(info: VideoInfo, progress: Callable[[int], None] | None = None, thread
     changes in the middle or the clock is broken, Truncated when nothing can be decoded.
     """
     stored, durations, keys, corrupt = array("q"), array("q"), bytearray(), bytearray()
-    finder, damaged, broken = CutFinder(), 0, False
+    finder, damaged, broken = CutFinder(apart=info.pictures), 0, False
     with open_input(info.path) as container:
         for frame, lost in decoded(container, video_stream(container, info.video_stream), threads):
             damaged += lost + frame.is_corrupt
@@ -111,6 +116,8 @@ def index(info: VideoInfo, progress: Callable[[int], None] | None = None, thread
     raw = np.array(stored, np.int64)
     shown = np.array(durations, np.int64)
     pts = repaired(raw, shown, info.source)
+    if info.pictures:
+        shown[-1] = int(Album.load(info.path.parent).shown(len(pts))[-1] / info.time_base)
     return FrameIndex(
         pts=pts,
         durations=_until_next(pts, shown),

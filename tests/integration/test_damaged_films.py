@@ -40,7 +40,7 @@ def test_not_a_video(tmp_path: Path) -> None:
     refused(noise, NotAVideo, "not a video")
     film = make(Film(frames=4, sound=1), tmp_path / "film.mp4")
     ffmpeg("-i", film, "-frames:v", "1", picture)
-    refused(picture, NotAVideo, "no video")
+    assert video.ingest(picture, tmp_path / "work").pictures
     song, cover = tmp_path / "song.m4a", tmp_path / "cover.m4a"
     ffmpeg("-i", film, "-map", "0:a", "-c", "copy", song)
     refused(song, NotAVideo, "no video")

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cluster.config import Request, UsageError
 from cluster.inputs import Pair, check_target, pairs
@@ -66,6 +67,34 @@ def test_a_folder_without_videos(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match="no video in this folder"):
         pairs([tmp_path], tmp_path / "out")
+
+
+def picture(path: Path, side: int = 9) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (side, 9)).save(path)
+    return path
+
+
+def test_a_folder_of_pictures_of_one_size_is_a_sequence(tmp_path: Path) -> None:
+    folder = picture(tmp_path / "in" / "1.png").parent
+    picture(folder / "2.png")
+    assert pairs([folder], tmp_path / "out") == (Pair(folder, tmp_path / "out"),)
+    assert pairs([folder], tmp_path / "out.mp4") == (Pair(folder, tmp_path / "out.mp4"),)
+    assert [pair.to_folder for pair in pairs([folder], tmp_path / "out")] == [True]
+    picture(folder / "3.png", side=8)
+    assert names(pairs([folder], tmp_path / "out"), tmp_path / "out") == ["1.png", "2.png", "3.png"]
+    _film(folder / "sub.mp4")
+    assert names(pairs([folder], tmp_path / "out"), tmp_path / "out") == ["sub.mp4"]
+
+
+def test_pictures_are_not_lost_in_a_folder_that_is_there(tmp_path: Path) -> None:
+    pair = Pair(picture(tmp_path / "in" / "1.png").parent, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    check_target(pair, [pair.source], Request((pair.source,), pair.target))
+    picture(tmp_path / "out" / "1.png")
+    with pytest.raises(UsageError, match="exists"):
+        check_target(pair, [pair.source], Request((pair.source,), pair.target))
+    check_target(pair, [pair.source], Request((pair.source,), pair.target, overwrite=True))
 
 
 def test_several_into_a_file(films: Path, tmp_path: Path) -> None:
