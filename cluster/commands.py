@@ -65,9 +65,9 @@ def _options(
 
 @app.command()
 def swap(
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="A video, several, or a folder of them.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos, pictures, or folders of them.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The file to write; a folder for several videos or a folder.")
+        Path, typer.Option("-o", "--output", help="The file to write; a folder for several or a folder.")
     ],
     veil: Annotated[Veil, typer.Option(help="What every face becomes: nobody's face, or a cover.")] = Veil.NOBODY,
     seed_key: Annotated[
