@@ -44,7 +44,8 @@ def test_a_job_is_made_shown_and_listed(api: Api, film: str) -> None:
     job = made.json()
     assert made.headers["location"] == f"/v1/jobs/{job['job']}"
     assert (job["name"], job["owner"], job["team"], job["state"]) == ("talk.mp4", "kim", "news", "queued")
-    assert job["settings"]["encoding"] == {"codec": None, "crf": 20, "crf_offset": 0, "preset": "slow"}
+    encoding = {"codec": None, "crf": 20, "crf_offset": 0, "preset": "slow"}
+    assert job["settings"]["encoding"] == {**encoding, "convert_audio": False, "drop_dynamic_hdr": False}
     assert job["settings"]["start"] == {"seconds": "125/2", "frame": None}
     assert job["source"] == film
     assert api.book.control(job["job"]).priority == 3
