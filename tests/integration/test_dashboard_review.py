@@ -194,7 +194,7 @@ def test_a_face_that_was_missed_is_marked_with_the_pointer_or_in_numbers(
     drawn_by_hand = page.get_by_role("article").filter(has_text="marked by hand")
     expect(drawn_by_hand).to_have_count(2)
     drawn_by_hand.last.get_by_role("link", name="1 appearance").click()
-    becomes(kim, "Math.abs(document.querySelector('#after').currentTime - 12 / 25) < .02")
+    becomes(kim, "Math.abs((document.querySelector('#after')?.currentTime ?? -1) - 12 / 25) < .02")
 
 
 def test_frames_that_last_unevenly_are_told_apart(dash: Dash, somebody: Any, tmp_path: Path) -> None:
