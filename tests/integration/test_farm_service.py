@@ -183,6 +183,22 @@ def test_a_farm_that_is_killed_goes_on_where_it_was(bucket: FarmStore, films: Pa
     assert os.path.getsize(tmp_path / "film.mp4") == result.bytes
 
 
+def test_a_source_that_changes_while_it_is_worked_on_ends_its_job(bucket: FarmStore, films: Path) -> None:
+    """At the next unit, though each machine has a copy of what it was."""
+    base = bucket.place.removesuffix("/farm")
+    top = open_store(base)
+    top.put_file("in/film.mp4", films / "long.mp4")
+    with bucket.serve() as serving:
+        job = bucket.submit(f"{base}/in/film.mp4")
+        until(lambda: bucket.chunks_done(job) > 1)
+        top.put_file("in/film.mp4", films / "short.mp4")
+        until(lambda: bucket.state(job) is JobState.FAILED)
+        assert "has changed since the job was made; submit it again" in bucket.book.control(job).reason
+        assert not [entry for entry in bucket.book.history(job) if "tried again" in entry.what]
+        assert not bucket.objects(f"outputs/{job}")
+        assert serving.end() == 0, serving.said()
+
+
 def test_a_store_that_is_away_for_a_while_costs_nothing(
     ceph: Gateway, bucket: FarmStore, films: Path, tmp_path: Path
 ) -> None:
@@ -205,22 +221,6 @@ def test_a_store_that_is_away_for_a_while_costs_nothing(
             bucket.book.store.fetch(result.film, tmp_path / "film.mp4")
             assert serving.end() == 0, serving.said()
     assert times(tmp_path / "film.mp4") == LONG.times()
-
-
-def test_a_source_that_changes_while_it_is_worked_on_ends_its_job(bucket: FarmStore, films: Path) -> None:
-    """At the next unit, though each machine has a copy of what it was."""
-    base = bucket.place.removesuffix("/farm")
-    top = open_store(base)
-    top.put_file("in/film.mp4", films / "long.mp4")
-    with bucket.serve() as serving:
-        job = bucket.submit(f"{base}/in/film.mp4")
-        until(lambda: bucket.chunks_done(job) > 1)
-        top.put_file("in/film.mp4", films / "short.mp4")
-        until(lambda: bucket.state(job) is JobState.FAILED)
-        assert "has changed since the job was made; submit it again" in bucket.book.control(job).reason
-        assert not [entry for entry in bucket.book.history(job) if "tried again" in entry.what]
-        assert not bucket.objects(f"outputs/{job}")
-        assert serving.end() == 0, serving.said()
 
 
 def test_workers_that_start_slowly_come_up(folder: FarmStore, films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
