@@ -25,11 +25,11 @@ from cluster.job import (
     TrackFacts,
 )
 from cluster.ledger import Ledger, Unit
+from cluster.tally import tally
 from storage import layout
 from storage.objects import NoSuchObject
 
 VERSION = 3
-VISIBLE = ("kept", "no_face")  # treatments that leave a place as it is
 PACKAGES = ("veilfarm", "ray", "torch", "numpy", "av", "onnxruntime", "imageio-ffmpeg")
 
 
@@ -115,7 +115,7 @@ def _chunks(plan: Plan, rendered: list[RenderFacts]) -> list[dict[str, Any]]:
 
 
 def _track(track: TrackFacts) -> dict[str, Any]:
-    replaced, kept, no_face = (track.treatments.get(name, 0) for name in ("replace", *VISIBLE))
+    counts = tally([track.treatments])
     return {
         "id": track.id,
         "person": track.person,
@@ -123,27 +123,25 @@ def _track(track: TrackFacts) -> dict[str, Any]:
         "last": track.last,
         "frames": track.frames,
         "size": [track.smallest, track.largest],
-        "replaced": replaced,
-        "covered": track.frames - replaced - kept - no_face,
-        "kept_visible": kept,
-        "no_face": no_face,
-        "why_covered": {n: count for n, count in track.treatments.items() if n not in ("replace", *VISIBLE)},
+        "replaced": counts.replaced,
+        "covered": track.frames - counts.replaced - counts.kept - counts.no_face,
+        "kept_visible": counts.kept,
+        "no_face": counts.no_face,
+        "why_covered": counts.why_covered,
     }
 
 
 def _faces(rendered: list[RenderFacts]) -> dict[str, Any]:
-    treated: Counter[str] = Counter()
+    counts = tally(each.treated for each in rendered)
     failures: Counter[str] = Counter()
     for each in rendered:
-        treated.update(each.treated)
         failures.update(each.failures)
-    replaced, kept, no_face = (treated.pop(name, 0) for name in ("replace", *VISIBLE))
     return {
-        "replaced": replaced,
-        "covered": treated.total(),
-        "kept_visible": kept,
-        "no_face": no_face,
-        "why_covered": dict(sorted(treated.items())),
+        "replaced": counts.replaced,
+        "covered": counts.covered,
+        "kept_visible": counts.kept,
+        "no_face": counts.no_face,
+        "why_covered": counts.why_covered,
         "failures": dict(sorted(failures.items())),
     }
 

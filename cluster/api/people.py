@@ -1,10 +1,10 @@
 """/v1/jobs/…/people: who was found in a film, as reviewers have it by now. Numbers only; pictures are in `pictures`."""
 
 import contextlib
-from collections import Counter
 
 from fastapi import APIRouter
 
+from cluster import tally
 from cluster.api.context import Context, Ctx, Reviewer, seen
 from cluster.api.jobs import JobId
 from cluster.api.problems import responses
@@ -18,8 +18,6 @@ from pipeline.edits import Edit, Fate, Standing
 from storage.objects import NoSuchObject
 
 router = APIRouter(prefix="/v1/jobs", tags=["inside a job"], responses=responses(401, 403, 404, 409, 422, 429, 503))
-
-VISIBLE = ("kept", "no_face")  # treatments that leave a place as it is
 
 
 @router.get("/{job}/people", response_model=list[PersonOut])
@@ -59,22 +57,11 @@ def _drawn(number: int, edit: Edit) -> TrackFacts:
 def _person(number: int, now: Standing, before: Standing, tracks: dict[int, TrackFacts], facts: LinkFacts) -> PersonOut:
     own = [tracks[track] for track in now.of(number)]
     fates = [now.tracks[track.id] for track in own]
-    treated: Counter[str] = Counter()
-    for track in own:
-        treated.update(track.treatments)
-    replaced, kept, no_face = (treated.pop(name, 0) for name in ("replace", *VISIBLE))
     marks = {fate.mark for fate in fates}
     return PersonOut(
         person=number,
         identity=facts.identities.get(str(number)),
-        frames=sum(track.frames for track in own),
-        smallest=min(track.smallest for track in own),
-        largest=max(track.largest for track in own),
-        replaced=replaced,
-        covered=treated.total(),
-        why_covered=dict(sorted(treated.items())),
-        kept=kept,
-        no_face=no_face,
+        **tally.shown(own),
         mark=next(iter(marks)) if len(marks) == 1 else "mixed",
         drawn=all(track.id in now.boxes for track in own),
         pending=_pending(number, now, before),

@@ -1,12 +1,11 @@
 """The way by the farm's store, for who holds its keys: no server is asked."""
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cluster import exits, records
+from cluster import exits, records, tally
 from cluster.account import Progress as Now
 from cluster.book import Book, Card, Control, NoSuchJob, NotNow
 from cluster.client.answers import Edits, Entry, Job, JobDetail, Person, Result, Token, Track, Workers
@@ -273,20 +272,9 @@ def _job(job: str, card: Card, control: Control, now: Now | None) -> Job:
 
 
 def _person(number: int, identity: str | None, tracks: list[TrackFacts]) -> Person:
-    treated: Counter[str] = Counter()
-    for track in tracks:
-        treated.update(track.treatments)
-    replaced, kept, no_face = (treated.pop(name, 0) for name in ("replace", "kept", "no_face"))
     return Person(
         person=number,
         identity=identity,
-        frames=sum(track.frames for track in tracks),
-        smallest=min(track.smallest for track in tracks),
-        largest=max(track.largest for track in tracks),
-        replaced=replaced,
-        covered=treated.total(),
-        why_covered=dict(sorted(treated.items())),
-        kept=kept,
-        no_face=no_face,
+        **tally.shown(tracks),
         tracks=tuple(records.taken(Track, records.plain(track)) for track in tracks),
     )

@@ -4,13 +4,12 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from browser import PICTURES, Watcher, becomes, check, chromium
+from browser import PICTURES, Watcher, becomes, check
 from dashfarm import Dash, dashboard, done, furnish, listed
 from filmgen import Film, make
 from playwright.sync_api import Browser, expect
@@ -21,32 +20,6 @@ from cluster.sessions import COOKIE
 from cluster.states import JobState, Move
 from cluster.users import Role
 from storage.folder import FolderStore
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture
-def dash(tmp_path: Path) -> Iterator[Dash]:
-    with dashboard(tmp_path) as farm:
-        yield farm
-
-
-@pytest.fixture
-def somebody(browser: Browser, dash: Dash) -> Iterator[Any]:
-    """Makes people at browsers; none of these may have complained in the end."""
-    there: list[Watcher] = []
-
-    def come(name: str, role: Role = Role.SUBMITTER, team: str = "news", **options: Any) -> Watcher:
-        there.append(Watcher(browser, dash.url, dash.token(name, role, team), **options))
-        return there[-1]
-
-    yield come
-    for each in there:
-        each.close()
 
 
 def test_login_and_logout(browser: Browser, dash: Dash) -> None:

@@ -3,22 +3,14 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
-import pytest
-from browser import PICTURES, Watcher, becomes, check, chromium
+from browser import PICTURES, Watcher, becomes, check
 from facefilm import make as with_faces
 from filmgen import Film, make
 from playwright.sync_api import Browser, expect
 from serving import PATIENCE, FarmStore, Serving, until
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 def address(serving: Serving) -> tuple[str, str]:

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from apiclient import Api
 
 from cluster.api.server import Server
+from cluster.client.wire import Patience
 from cluster.users import Role
+
+HASTY = Patience(4, 0.01, 0.05)  # of clients in tests
 
 
 @contextlib.contextmanager

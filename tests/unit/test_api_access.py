@@ -11,11 +11,6 @@ from cluster.api.limits import Limits
 from cluster.users import Role
 
 
-@pytest.fixture
-def api(tmp_path: Path) -> Api:
-    return Api(tmp_path)
-
-
 def test_an_admin_makes_users_and_tokens(api: Api) -> None:
     ann = api.client("ann", Role.ADMIN)
     made = ann.post("/v1/users", json={"name": "kim", "role": "viewer", "team": "news"})

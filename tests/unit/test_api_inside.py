@@ -24,11 +24,6 @@ from storage.memory import MemoryStore
 from storage.objects import Unreachable
 
 
-@pytest.fixture
-def api(tmp_path: Path) -> Api:
-    return Api(tmp_path)
-
-
 def rendered(chunk: int, leaks: int = 0, failures: dict[str, int] | None = None) -> RenderFacts:
     return RenderFacts("s.nut", 10, chunk * 10, chunk * 10 + 9, "1" * 64, 10, 0, "h264", {}, failures or {}, leaks, {})
 

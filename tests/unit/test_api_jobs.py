@@ -18,11 +18,6 @@ from storage.objects import StoreError, Unreachable
 
 
 @pytest.fixture
-def api(tmp_path: Path) -> Api:
-    return Api(tmp_path)
-
-
-@pytest.fixture
 def film(tmp_path: Path) -> str:
     return str(a_film(tmp_path / "films", "talk.mp4"))
 

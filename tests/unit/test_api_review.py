@@ -39,11 +39,6 @@ TRACKS = (
 
 
 @pytest.fixture
-def api(tmp_path: Path) -> Api:
-    return Api(tmp_path)
-
-
-@pytest.fixture
 def job(api: Api) -> str:
     """Kim's, rendered and held for review."""
     found = submit(api.book, "talk.mp4", "kim", review=True, team="news")

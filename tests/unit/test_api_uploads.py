@@ -20,11 +20,6 @@ TUS = {"Tus-Resumable": "1.0.0"}
 
 
 @pytest.fixture
-def api(tmp_path: Path) -> Api:
-    return Api(tmp_path)
-
-
-@pytest.fixture
 def kim(api: Api) -> TestClient:
     return api.client("kim")
 

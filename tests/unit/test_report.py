@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from doubles import DryPool, DrySteps, Ear, a_job
 
-from cluster import report
+from cluster import report, tally
 from cluster.edits import Edits
 from cluster.farm import Farm
 from cluster.job import Step
@@ -46,8 +46,8 @@ def test_the_schema_describes_every_field(found: dict[str, Any]) -> None:
 
 def test_the_schema_knows_every_reason_to_cover() -> None:
     reasons = set(SCHEMA["$defs"]["reasons"]["propertyNames"]["enum"])
-    assert reasons == {treatment.name.lower() for treatment in Treatment} - {"replace", *report.VISIBLE}
-    assert set(report.VISIBLE) == {treatment.name.lower() for treatment in OPEN}
+    assert reasons == {treatment.name.lower() for treatment in Treatment} - {"replace", *tally.VISIBLE}
+    assert set(tally.VISIBLE) == {treatment.name.lower() for treatment in OPEN}
 
 
 def test_it_counts(found: dict[str, Any]) -> None:
