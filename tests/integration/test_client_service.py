@@ -99,8 +99,9 @@ def test_a_server_that_comes_back_is_gone_on_with(tmp_path: Path, monkeypatch: p
 def test_bad_input(tmp_path: Path) -> None:
     film = a_film(tmp_path / "films", "there.mp4")
     gone = a_film(tmp_path / "films", "gone.mp4")
-    steps = DrySteps()
-    with serving(tmp_path, steps=steps) as farm:
+    go = threading.Event()
+    go.set()
+    with serving(tmp_path, steps=DrySteps(trouble=lambda unit, _: go.wait(PATIENCE) and None)) as farm:
         admin = FarmClient(farm.url, farm.token())
         admin.add_user("kim", "submitter", "news")
         admin.add_user("lee", "reviewer", "desk")
@@ -122,11 +123,13 @@ def test_bad_input(tmp_path: Path) -> None:
         # A film that vanished before its turn.
         first = kim.submit({"source": str(film)}).job
         until(lambda: kim.show(first).state is JobState.DONE)
+        go.clear()  # no step ends, so this one can't be through before it is asked for
         waiting = kim.submit({"source": str(gone), "after": [first]})
         assert waiting.source_bytes == 4
         gone.unlink()
         with pytest.raises(Clash):
             kim.fetch(waiting.job, tmp_path / "never.mp4")
+        go.set()
         for client in (admin, kim, lee):
             client.close()
     assert not (tmp_path / "never.mp4").exists()
