@@ -39,6 +39,7 @@ LOOKS = 3  # samples of the person that a candidate is tried on
 EYE_LOOKS = 2  # of these, as many are looked at for brows and eyes alone
 EYE_ROWS = slice(17, 60)  # where they are in an aligned face
 _STEP = 0.5  # of a contradiction: finer differences say nothing, and would make the choice unsteady
+_ODD = 0.2  # of a distance over the threshold that one contradiction on the person's own head weighs
 ENOUGH = 1.0  # contradictions below which faces fit alike: of those, the farthest from the person is sought
 
 
@@ -67,16 +68,22 @@ def choose(
         seeds = fitting[start : start + CANDIDATES]
         faces = _portraits(model, seeds, recogniser)
         distinct = (torch.cdist(faces, known) >= limits).all(1)
-        far = torch.zeros(len(seeds))
+        far, misfit = torch.zeros(len(seeds)), torch.zeros(len(seeds))
         hopeful = [k for k in range(len(seeds)) if distinct[k]]  # trying on the person takes longest
-        far[hopeful] = _from_person(model, [seeds[k] for k in hopeful], looks, recogniser)
+        far[hopeful], misfit[hopeful] = _tried_on(model, [seeds[k] for k in hopeful], looks, recogniser)
         allowed = distinct & (far >= MARGIN)
         if allowed.any():
-            # Beyond the margin, what is still farther is less like anyone, too: fitting counts more there.
-            return seeds[int((allowed if steady else far.clamp_max(AMPLE)).float().argmax())]
+            merit = _merit(far, misfit).masked_fill(~allowed, -np.inf)
+            return seeds[int((allowed.float() if steady else merit).argmax())]
     raise NoIdentity(
         f"no identity for {person}", f"{CANDIDATES * ROUNDS} candidates were too near to someone", "the face is covered"
     )
+
+
+def _merit(far: Tensor, misfit: Tensor) -> Tensor:
+    """(P,) how good each is that is far enough. Beyond the margin, what is still farther is less like anyone, too:
+    fitting counts more there."""
+    return far.clamp_max(AMPLE) - _ODD * (misfit - ENOUGH).clamp_min(0)
 
 
 def _fitting(model: NobodyModel, secret: bytes, person: str, looks: Sequence["_Look"]) -> list[Seed]:
@@ -140,12 +147,14 @@ def _portraits(model: NobodyModel, seeds: Sequence[Seed], recogniser: Recogniser
     return recogniser.embed(appearance.portray(model.textures(drawn, small=True), model.shapes(drawn)))
 
 
-def _from_person(model: NobodyModel, seeds: Sequence[Seed], looks: Sequence[_Look], recogniser: Recogniser) -> Tensor:
+def _tried_on(
+    model: NobodyModel, seeds: Sequence[Seed], looks: Sequence[_Look], recogniser: Recogniser
+) -> tuple[Tensor, Tensor]:
     """(P,) the smallest distance between the person's looks and the same looks with the identity laid on, over the
     threshold: of the whole face, or of brows and eyes alone, whichever is nearer. On the whole face what
-    glasses they wear stay on."""
+    glasses they wear stay on. And (P,) how far these looks seem to be of another sex or age than the person's."""
     if not looks:
-        return torch.full((len(seeds),), np.inf)
+        return torch.full((len(seeds),), np.inf), torch.zeros(len(seeds))
     device = torch.device("cpu")
     replacer = Replacer(model, device)
     rest = neutral(torch.stack([look.mesh for look in looks]))
@@ -153,7 +162,8 @@ def _from_person(model: NobodyModel, seeds: Sequence[Seed], looks: Sequence[_Loo
     own_eyes = recogniser.embed(
         _eyes_alone(torch.cat([_aligned(k.picture(), k, recogniser) for k in looks[:EYE_LOOKS]]))
     )
-    nearest = torch.full((len(seeds),), np.inf)
+    wanted = traits.apparent(person, model.probes)
+    nearest, misfit = torch.full((len(seeds),), np.inf), torch.zeros(len(seeds))
     for number, identity in enumerate(model.identities(seeds, small=True)):
         crops = torch.cat([_tried(replacer, k, rest, identity, recogniser, k.worn) for k in looks])
         bare = crops[:EYE_LOOKS]
@@ -163,7 +173,8 @@ def _from_person(model: NobodyModel, seeds: Sequence[Seed], looks: Sequence[_Loo
         whole = torch.cdist(found[: len(crops)], person).amin() / WHOLE
         eyes = torch.cdist(found[len(crops) :], own_eyes).amin() / EYES
         nearest[number] = torch.minimum(whole, eyes)
-    return nearest
+        misfit[number] = traits.seeming(traits.apparent(found[: len(crops)], model.probes), wanted)
+    return nearest, misfit
 
 
 def _eyes_alone(crops: Tensor) -> Tensor:

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 SEX = 0  # 1 looks female, -1 looks male
-LINES = 1  # logarithm of the contrast of fine detail on skin: wrinkles
+AGE = 1  # decades that one looks old
 BEARD = 2  # how much darker than the cheeks upper lip and chin are, in logarithms
 TONE = 3  # logarithm of the brightness of skin
 COUNT = 4
-# Differences that count as one contradiction. Closer ones tell who it was: with 0.2 for lines and for skin, a
-# recogniser that chooses among 60 people found 33 % of them by the new face, 21 % with these, 19 % without any face.
-_UNITS = {LINES: 0.3, BEARD: 0.06, TONE: 0.35}
-_YOUNGER = 0.5  # as much as one that looks older: smooth skin on an old head stands out less
+# Differences that count as one contradiction. Closer ones tell who it was.
+_UNITS = {AGE: 1.2, BEARD: 0.06, TONE: 0.35}
+_YOUNGER = 0.7  # as much as one that looks older: smooth skin on an old head stands out less
 _SEX = 4.0
 
 
@@ -32,5 +31,12 @@ def contradictions(drawn: Tensor, wanted: Tensor) -> Tensor:
     total = ((drawn[:, SEX] - wanted[SEX].clamp(-1, 1)).abs() - 1).clamp_min(0) * _SEX
     for trait, unit in _UNITS.items():
         differ = (drawn[:, trait] - wanted[trait]) / unit
-        total += torch.where(differ < 0, -_YOUNGER * differ, differ) if trait == LINES else differ.abs()
+        total += torch.where(differ < 0, -_YOUNGER * differ, differ) if trait == AGE else differ.abs()
     return total
+
+
+def seeming(found: Tensor, wanted: Tensor) -> Tensor:
+    """() the same for a face on its head, as the probes see both, (COUNT,) each: sex and age only, the two that they
+    are sure of."""
+    sex = ((found[SEX].clamp(-1, 1) - wanted[SEX].clamp(-1, 1)).abs() - 0.5).clamp_min(0) * _SEX / 2
+    return sex + (found[AGE] - wanted[AGE]).abs() / _UNITS[AGE]

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from packages import Source, store
 from PIL import Image
+from portrait_ages import apparent_ages
 from portrait_hair import bared, over_brows
 from torch import Tensor
 
@@ -200,15 +201,6 @@ def at_rest(values: Tensor, moved: Tensor) -> tuple[Tensor, Tensor]:
     return (rows - moved @ slope).reshape(values.shape), slope.reshape(2, *values.shape[1:])
 
 
-def lines(textures: Tensor) -> Tensor:
-    """(N,) of small textures (N, 3, s, s): the logarithm of the contrast of fine detail on skin, away from brows, eyes
-    and lips."""
-    grey = textures.mean(1, keepdim=True)
-    band = blur(grey, 0.8) - blur(grey, 3.0)
-    skin = appearance.plain_mask(textures.shape[-1], textures.device)
-    return torch.log(((band.square() * skin).sum((1, 2, 3)) / skin.sum()).sqrt() + 1e-3)
-
-
 def beard(textures: Tensor) -> Tensor:
     """(N,) of textures (N, 3, s, s): how much darker than the cheeks upper lip and chin are, in logarithms."""
     size = textures.shape[-1]
@@ -254,7 +246,7 @@ def probes(vectors: Tensor, values: Tensor) -> Tensor:
     for k in range(5):
         found = _ridge(vectors[:, part != k], values[part != k])
         guessed[:, part == k] = vectors[:, part == k] @ found[1:] + found[0]
-    for number, name in enumerate(("sex", "lines", "beard", "tone")):
+    for number, name in enumerate(("sex", "age", "beard", "tone")):
         pair = torch.stack([guessed[..., number].flatten(), values[:, number].repeat(len(vectors))])
         print(f"apparent {name}: correlation {float(torch.corrcoef(pair)[0, 1]):.2f} on portraits left out")
     right = float((guessed[..., 0].sign() == values[:, 0]).float().mean())
@@ -299,7 +291,7 @@ def main() -> None:
     shapes = shape.pose(meshes).undo(meshes)
     female = torch.tensor([1.0 if n.startswith("female") else -1.0 for n in names])
     small = F.interpolate(textures, size=SMALL, mode="area")
-    found = torch.stack([female, lines(small), beard(small), tone(images, meshes)], 1)
+    found = torch.stack([female, torch.tensor(apparent_ages(names)), beard(small), tone(images, meshes)], 1)
     maps = probes(seen(images, meshes), found)
     calm = (shape.expression(shapes) < torch.tensor(MOST_MOVED)).all(1)
     hair = over_brows(small)

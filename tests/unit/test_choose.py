@@ -39,12 +39,12 @@ def test_a_face_is_far_from_the_person_by_either_look(
     model: NobodyModel, sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks, seeds = [choose._Look(sample)], [Seed.derive(b"k", str(i)) for i in range(3)]
-    both = choose._from_person(model, seeds, looks, Recogniser(CPU))
+    both = choose._tried_on(model, seeds, looks, Recogniser(CPU))[0]
     monkeypatch.setattr(choose, "EYES", 1e-6)
-    whole = choose._from_person(model, seeds, looks, Recogniser(CPU))
+    whole = choose._tried_on(model, seeds, looks, Recogniser(CPU))[0]
     monkeypatch.setattr(choose, "EYES", 0.39)
     monkeypatch.setattr(choose, "WHOLE", 1e-6)
-    eyes = choose._from_person(model, seeds, looks, Recogniser(CPU))
+    eyes = choose._tried_on(model, seeds, looks, Recogniser(CPU))[0]
     assert torch.allclose(both, torch.minimum(whole, eyes))
     assert (both > 0.2).all()
 
@@ -61,9 +61,17 @@ def test_nobody_is_taken_whom_either_look_would_know(
 
 def test_what_is_taken_is_beyond_the_margin(model: NobodyModel, sample: Sample) -> None:
     seeds = [choose.choose(model, b"k", "a", [sample], [], steady) for steady in (False, True)]
-    far = choose._from_person(model, seeds, [choose._Look(sample)], Recogniser(CPU))
+    far, misfit = choose._tried_on(model, seeds, [choose._Look(sample)], Recogniser(CPU))
     assert (far >= choose.MARGIN).all()
-    assert far[0].clamp_max(choose.AMPLE) >= far[1].clamp_max(choose.AMPLE)
+    best, first = choose._merit(far, misfit)
+    assert best >= first
+
+
+def test_a_face_that_looks_odd_on_the_head_gives_way_to_one_that_fits() -> None:
+    far, misfit = torch.tensor([1.4, 1.4, 1.2, 1.6]), torch.tensor([0.2, 3.0, 0.9, 3.0])
+    first, odd, near, farther = choose._merit(far, misfit)
+    assert first > near > odd
+    assert odd == farther, "beyond what is ample, distance makes up for nothing"
 
 
 def test_eyes_alone_show_no_other_part_of_a_face() -> None:
@@ -94,10 +102,10 @@ def test_glasses_stay_on_or_are_painted_over(model: NobodyModel, sample: Sample)
     assert choose._wear(looks, bare=False)
     assert look.worn is not None
     seeds = [Seed.derive(b"k", "a")]
-    on = choose._from_person(model, seeds, looks, Recogniser(CPU))
+    on = choose._tried_on(model, seeds, looks, Recogniser(CPU))[0]
     assert choose._wear(looks, bare=True), "there are some, ..."
     assert look.worn is None, "... and they don't stay on"
-    assert not torch.equal(choose._from_person(model, seeds, looks, Recogniser(CPU)), on)
+    assert not torch.equal(choose._tried_on(model, seeds, looks, Recogniser(CPU))[0], on)
 
 
 def test_without_glasses_there_is_no_second_choice(model: NobodyModel, sample: Sample) -> None:

@@ -5,7 +5,7 @@ import torch
 
 from pipeline import choose, identity, traits
 from pipeline.identity import NobodyModel, Seed
-from pipeline.traits import BEARD, COUNT, LINES, SEX, TONE
+from pipeline.traits import AGE, BEARD, COUNT, SEX, TONE
 
 
 @pytest.fixture(scope="module")
@@ -14,28 +14,28 @@ def model() -> NobodyModel:
 
 
 def test_a_face_that_looks_like_the_person_contradicts_nothing() -> None:
-    wanted = torch.tensor([1.0, -3.0, 0.05, -0.6])
+    wanted = torch.tensor([1.0, 4.0, 0.05, -0.6])
     assert float(traits.contradictions(wanted[None], wanted)) == 0
 
 
 @pytest.mark.parametrize(
-    ("trait", "change"), [(SEX, -2.0), (LINES, 0.5), (BEARD, 0.15), (BEARD, -0.15), (TONE, 0.5), (TONE, -0.5)]
+    ("trait", "change"), [(SEX, -2.0), (AGE, 1.5), (BEARD, 0.15), (BEARD, -0.15), (TONE, 0.5), (TONE, -0.5)]
 )
 def test_each_trait_counts(trait: int, change: float) -> None:
-    wanted = torch.tensor([1.0, -3.0, 0.05, -0.6])
+    wanted = torch.tensor([1.0, 4.0, 0.05, -0.6])
     drawn = wanted.clone()
     drawn[trait] += change
     assert float(traits.contradictions(drawn[None], wanted)) >= 1
 
 
 def test_a_head_of_which_the_probe_is_not_sure_fits_both() -> None:
-    both = torch.tensor([[1.0, -3.0, 0.05, -0.6], [-1.0, -3.0, 0.05, -0.6]])
-    assert traits.contradictions(both, torch.tensor([0.0, -3.0, 0.05, -0.6])).max() == 0
+    both = torch.tensor([[1.0, 4.0, 0.05, -0.6], [-1.0, 4.0, 0.05, -0.6]])
+    assert traits.contradictions(both, torch.tensor([0.0, 4.0, 0.05, -0.6])).max() == 0
 
 
 def test_younger_is_less_of_a_contradiction_than_older() -> None:
-    wanted = torch.tensor([1.0, -3.0, 0.05, -0.6])
-    drawn = torch.stack([wanted + torch.tensor([0, d, 0, 0]) for d in (0.4, -0.4)])
+    wanted = torch.tensor([1.0, 4.0, 0.05, -0.6])
+    drawn = torch.stack([wanted + torch.tensor([0, d, 0, 0]) for d in (2.0, -2.0)])
     older, younger = traits.contradictions(drawn, wanted).tolist()
     assert older > younger > 0
 
@@ -49,9 +49,7 @@ def test_the_probes_are_linear_and_the_median_outlasts_one_bad_look(model: Nobod
 
 def test_best_fitting_seeds_come_first(model: NobodyModel) -> None:
     class Looked:
-        embedding = torch.linalg.lstsq(
-            model.probes[1:].T, torch.tensor([1.0, -3.2, 0, -0.5]) - model.probes[0]
-        ).solution
+        embedding = torch.linalg.lstsq(model.probes[1:].T, torch.tensor([1.0, 3.5, 0, -0.5]) - model.probes[0]).solution
 
     chosen = choose._fitting(model, b"k", "a", [Looked()])  # type: ignore[list-item]
     drawn = torch.stack([model.draw(s) for s in chosen])
@@ -59,3 +57,13 @@ def test_best_fitting_seeds_come_first(model: NobodyModel) -> None:
     first, last = ((drawn[part] @ model.traits)[:, BEARD].abs().mean() for part in (slice(0, 10), slice(30, 40)))
     every = torch.stack([model.draw(Seed.derive(b"k", "a", k)) for k in range(400)])
     assert max(first, last) < (every @ model.traits)[:, BEARD].abs().mean()
+
+
+def test_on_its_head_a_face_seems_odd_by_age_or_sex() -> None:
+    wanted = torch.tensor([1.0, 3.0, 0.05, -0.6])
+    same, older, other = wanted, wanted + torch.tensor([0, 1.5, 0, 0]), wanted - torch.tensor([2.0, 0, 0, 0])
+    assert float(traits.seeming(same, wanted)) == 0
+    assert float(traits.seeming(older, wanted)) >= 1
+    assert float(traits.seeming(other, wanted)) >= 1
+    beard = wanted + torch.tensor([0, 0, 0.3, 0.5])  # of these the probes are too unsure on a head
+    assert float(traits.seeming(beard, wanted)) == 0
