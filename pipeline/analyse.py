@@ -93,9 +93,8 @@ def analyse(
     tracklets = tuple(finished(t.id, follower.courses[t.id], samples.get(t.id, ())) for t in kept)
     clock.lap("measure")
     size_px = (info.layout.width, info.layout.height)
-    return ChunkAnalysis(
-        chunk.index, chunk.start, chunk.stop, size_px, tracklets, np.array(damaged, np.int32), clock.seconds
-    )
+    hurt = np.array(damaged, np.int32)
+    return ChunkAnalysis(chunk.index, chunk.start, chunk.stop, size_px, tracklets, hurt, clock.seconds, found.scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +105,7 @@ class _Found:
     follower: Follower
     sampler: Sampler
     damaged: list[int]
+    scores: Floats  # (n,) of the chunk's frames: see ChunkAnalysis
     surprised: bool  # see `FaceFinder`
 
 
@@ -131,6 +131,7 @@ class _Pass:
         sampler = Sampler(self.eyes.embedder)
         finder = FaceFinder(self.eyes.detector, layout, self.device, keen=keen)
         begins, every, damaged = {start, *index.cuts}, full_every(layout), list[int]()
+        scores = np.zeros(chunk.stop - chunk.start, np.float32)
         looked = start - every
         frames = read(self.info, index, start, stop, threads=self.threads, device=self.device)
         with closing(ahead(frames, self.size)) as pictures:
@@ -144,6 +145,9 @@ class _Pass:
                 looked = max([looked, *(p.number for p, now in zip(batch, full, strict=True) if now)])
                 found = finder.find(batch, full, begins=[p.number in begins for p in batch], all_round=last)
                 clock.lap("detect")
+                for picture, faces in zip(batch, found, strict=True):
+                    if chunk.start <= picture.number < chunk.stop and len(faces):
+                        scores[picture.number - chunk.start] = faces.scores.max()
                 seen = follower.batch(batch, found)
                 clock.lap("landmarks")
                 sampler.offer({p.number: p for p in batch}, seen, follower.courses)
@@ -151,7 +155,7 @@ class _Pass:
                 damaged += [p.number for p in batch if p.damaged and chunk.start <= p.number < chunk.stop]
                 if progress is not None:
                     progress(sum(chunk.start <= p.number < chunk.stop for p in batch))
-        return _Found(tracker, follower, sampler, damaged, finder.surprised)
+        return _Found(tracker, follower, sampler, damaged, scores, finder.surprised)
 
 
 def batch_size(layout: PixelLayout, lean: int = 0) -> int:

@@ -21,6 +21,7 @@ class ChunkAnalysis:
     tracklets: tuple[Tracklet, ...]  # these may reach OVERLAP frames beyond, and say nothing of the chunk itself
     damaged: Ints  # (k,) frames [start, stop) that the decoder concealed
     seconds: dict[str, float]  # per stage
+    scores: Floats | None = None  # (stop - start,) the highest that the detector gave anything on each frame, or 0
 
     @property
     def frames(self) -> int:
@@ -33,6 +34,8 @@ class ChunkAnalysis:
         head = {"chunk": self.chunk, "start": self.start, "stop": self.stop, "size": self.size, "ids": ids}
         head |= {"seconds": self.seconds}
         light: dict[str, np.ndarray] = {"head": np.array(json.dumps(head)), "damaged": self.damaged}
+        if self.scores is not None:
+            light["scores"] = self.scores
         heavy, crops = dict[str, np.ndarray](), dict[str, np.ndarray]()
         for t in self.tracklets:
             light |= {f"{t.id}.{k}": getattr(t, k) for k in _LIGHT}
@@ -63,6 +66,7 @@ class ChunkAnalysis:
                 tracklets,
                 light["damaged"],
                 head["seconds"],
+                light.get("scores"),
             )
 
 

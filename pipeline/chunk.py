@@ -1,5 +1,6 @@
 """Cut a film into pieces that can be done apart."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -44,6 +45,26 @@ def plan(index: FrameIndex, *, target: Fraction, first: int = 0, last: int | Non
     # Frames that are shown for longer than a part hold several borders.
     edges = [first, *sorted(border for border in borders if first < border < last), last]
     return tuple(_chunk(index, i, a, b) for i, (a, b) in enumerate(pairwise(edges)))
+
+
+def plan_whole(
+    index: FrameIndex, starts: Iterable[int], *, target: Fraction, most: int, first: int = 0, last: int | None = None
+) -> tuple[Chunk, ...]:
+    """Chunks that begin where groups of pictures do, at frames `starts`, so that each group lies whole in one: as many
+    groups as make `target` seconds and `most` frames, at least one. A group of more frames than that is cut evenly.
+    Raises ValueError for no frame."""
+    last = len(index) if last is None else last
+    if not 0 <= first < last <= len(index):
+        raise ValueError(f"frames [{first}, {last}) are not in a film of {len(index)} frames")
+    borders = [first, *sorted({start for start in starts if first < start < last}), last]
+    edges = [first]
+    for start, stop in pairwise(borders):
+        full = stop - edges[-1] > most or index.seconds(edges[-1], stop) > target
+        if full and start > edges[-1]:
+            edges.append(start)
+        parts = -(-(stop - start) // most)
+        edges += [start + (stop - start) * part // parts for part in range(1, parts)]
+    return tuple(_chunk(index, i, a, b) for i, (a, b) in enumerate(pairwise([*edges, last])))
 
 
 def _border(index: FrameIndex, keys: NDArray[np.intp], time: Fraction, near: Fraction) -> int:

@@ -4,11 +4,12 @@ import contextlib
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, cast
+from typing import Literal, Self, TypeAlias, cast
 
 import av
 import av.container
@@ -22,6 +23,7 @@ from pipeline.facts import FrameIndex, VideoInfo
 from pipeline.picture import Picture, PixelLayout
 from pipeline.reading import decoded, open_input, video_stream
 
+Packet: TypeAlias = "av.Packet[av.VideoStream]"
 Codec = Literal["h264", "hevc", "av1"]
 CODECS: tuple[Codec, ...] = ("h264", "hevc", "av1")
 _ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1"}
@@ -42,6 +44,7 @@ class EncoderSettings:
     preset: str  # x264's names, for all three encoders
     pix_fmt: str  # FFmpeg's name of what is encoded
     gop: int  # frames between keyframes at most
+    sets: int = 0  # number of its parameter sets: another than the source's where packets of that are copied
 
     @staticmethod
     def for_source(
@@ -104,26 +107,11 @@ class SegmentWriter:
             raise output_error(error, path) from error
 
     def _add_stream(self, threads: int) -> av.VideoStream:
-        info, settings = self._info, self._settings
-        rate = info.average_rate or Fraction(25)
-        # x265 and SVT-AV1 refuse odd and very high rates; they need one only to plan their bits.
-        rate = rate.limit_denominator(1001) if 1 <= rate <= 240 else Fraction(30)
-        name = _ENCODERS[settings.codec]
-        stream = self._container.add_stream(name, rate=rate, options=_options(info, settings, threads))
+        rate, options = _rate(self._info), _options(self._info, self._settings, threads)
+        stream = self._container.add_stream(_ENCODERS[self._settings.codec], rate=rate, options=options)
         stream = cast(av.VideoStream, stream)
-        context = stream.codec_context
-        layout = info.layout
-        context.width, context.height = _size(layout)
-        context.pix_fmt = settings.pix_fmt
-        context.time_base = stream.time_base = info.time_base
-        context.gop_size = settings.gop
-        context.thread_count = threads
-        if info.sample_aspect_ratio:
-            context.sample_aspect_ratio = info.sample_aspect_ratio
-        context.color_primaries, context.color_trc = info.color_primaries, info.color_trc
-        context.colorspace = _colorspace(info)
-        context.color_range = 2 if layout.full_range else 1
-        context.flags |= int(av.codec.context.Flags.closed_gop)
+        _configure(stream.codec_context, self._info, self._settings, threads)
+        stream.time_base = self._info.time_base
         return stream
 
     def __enter__(self) -> Self:
@@ -140,27 +128,33 @@ class SegmentWriter:
 
     def write(self, picture: Picture) -> None:
         """Encode one picture. Its planes may be changed again afterwards."""
+        self._next(picture)
+        frame = planes.to_frame(picture.planes, picture.layout, picture.frame)
+        frame.pts, frame.time_base = picture.pts - self._origin, self._info.time_base
+        frame.colorspace, frame.color_range = _colorspace(self._info), 2 if picture.layout.full_range else 1
+        self._mux(frame)
+
+    def _next(self, picture: Picture) -> None:
         if self._times and picture.pts <= self._times[-1]:
             raise ValueError(f"picture at {picture.pts} after the one at {self._times[-1]}")
-        frame = planes.to_frame(picture.planes, picture.layout, picture.frame)
         if not self._times:
             self._origin = origin(picture.pts)
-        frame.pts, frame.time_base = picture.pts - self._origin, self._info.time_base
-        frame.colorspace, frame.color_range = (
-            self._stream.codec_context.colorspace,
-            2 if picture.layout.full_range else 1,
-        )
         self._times.append(picture.pts)
-        self._mux(frame)
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
         try:
-            for packet in self._stream.encode(frame):
-                assert packet.pts is not None
-                self._order.append(packet.pts + self._origin)
-                self._container.mux(packet)
+            for packet in self._packets(frame):
+                self._put(packet)
         except av.error.FFmpegError as error:
             raise output_error(error, self._path) from error
+
+    def _packets(self, frame: av.VideoFrame | None) -> Iterable[Packet]:
+        return cast(Iterable[Packet], self._stream.encode(frame))
+
+    def _put(self, packet: Packet) -> None:
+        assert packet.pts is not None
+        self._order.append(packet.pts + self._origin)
+        self._container.mux(packet)
 
     def close(self) -> Segment:
         """Write what the encoder still holds. Raises VerifyError when it lost or moved a picture."""
@@ -185,6 +179,37 @@ class SegmentWriter:
             self._path.stat().st_size,
             delay,
         )
+
+
+def encoder(info: VideoInfo, settings: EncoderSettings, threads: int = 1) -> av.VideoCodecContext:
+    """One that belongs to no file, open: what it makes of pictures that begin anew, it begins anew. Its `extradata` are
+    its parameter sets, with start codes. Raises FFmpegError."""
+    context = cast(av.VideoCodecContext, av.CodecContext.create(_ENCODERS[settings.codec], "w"))
+    context.framerate, context.options = _rate(info), _options(info, settings, threads)
+    _configure(context, info, settings, threads)
+    context.flags |= int(av.codec.context.Flags.global_header)
+    context.open()
+    return context
+
+
+def _rate(info: VideoInfo) -> Fraction:
+    rate = info.average_rate or Fraction(25)
+    # x265 and SVT-AV1 refuse odd and very high rates; they need one only to plan their bits.
+    return rate.limit_denominator(1001) if 1 <= rate <= 240 else Fraction(30)
+
+
+def _configure(context: av.VideoCodecContext, info: VideoInfo, settings: EncoderSettings, threads: int) -> None:
+    context.width, context.height = _size(info.layout)
+    context.pix_fmt = settings.pix_fmt
+    context.time_base = info.time_base
+    context.gop_size = settings.gop
+    context.thread_count = threads
+    if info.sample_aspect_ratio:
+        context.sample_aspect_ratio = info.sample_aspect_ratio
+    context.color_primaries, context.color_trc = info.color_primaries, info.color_trc
+    context.colorspace = _colorspace(info)
+    context.color_range = 2 if info.layout.full_range else 1
+    context.flags |= int(av.codec.context.Flags.closed_gop)
 
 
 def _size(layout: PixelLayout) -> tuple[int, int]:
@@ -217,6 +242,7 @@ def _options(info: VideoInfo, settings: EncoderSettings, threads: int) -> dict[s
         # At this preset x264 plans no bits ahead. Told to, it makes films half as large at the same CRF, as small as
         # with veryfast, and takes half of veryfast's time (`docs/benchmarks.md`).
         parts += ["mbtree=1", "rc-lookahead=10"] * (settings.preset == "superfast")
+        parts += [f"sps-id={settings.sets}"] * bool(settings.sets)
         parts += [f"{info.field_order}=1"] * (info.field_order != "progressive")
         parts += [f"mastering-display={hdr.display}"] * bool(hdr.display)
         parts += [f"cll={light}"] * bool(light)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline import planes
 from pipeline.chunk import Chunk
+from pipeline.copying.copies import decoded_digest
 from pipeline.encode import Segment, origin, ticks_per_tick
 from pipeline.errors import InputError, LeakError, VerifyError
 from pipeline.facts import FrameIndex, VideoInfo
@@ -78,6 +79,7 @@ def check(
     """What may still show in the chunk's segment, and faces beyond its borders that are followed by no track: the
     chunk that they are in finds and counts them, but their covers reach into this one. `witness` has noted the chunk's
     pictures. Decodes the segment, and raises VerifyError unless it holds exactly the chunk's frames, whole and in time.
+    Tells `witness` which copied frames aren't what they were.
     """
     findings, unsure = list[GateFinding](), list[GateFinding]()
     for page, after in _side_by_side(info, index, chunk, segment, witness, threads):
@@ -182,6 +184,8 @@ def _side_by_side(
                 if frame.pts != wanted:
                     what = f"frame {page.frame} is at {frame.pts}, not {wanted}"
                     raise VerifyError(f"segment {chunk.index} is not of this chunk", what, "render it again")
+                if page.digest and decoded_digest(frame, info) != page.digest:
+                    witness.unlike.append(page.frame)
                 yield page, _luma(frame, info.layout, chunk)
     except InputError as error:
         raise VerifyError(f"segment {chunk.index} can't be read", str(error), "render it again") from error

@@ -9,6 +9,8 @@ import torch
 from pipeline.ahead import ahead
 from pipeline.analyse import ChunkAnalysis, Clock, batch_size, batches
 from pipeline.chunk import Chunk
+from pipeline.copying.copies import Copies
+from pipeline.copying.splice import SplicedWriter
 from pipeline.cover import Style
 from pipeline.decode import read
 from pipeline.draw import Painter, RenderCounts
@@ -43,11 +45,12 @@ def render(
     verify: bool = True,
     witness: Witness | None = None,
     lean: int = 0,
+    copies: Copies | None = None,
 ) -> tuple[Segment, RenderCounts]:
     """Writes the chunk to `target`. `found` are what the leak gate added. `witness`, which must have begun, notes every
     picture before it is painted, and sees some before and after the chunk. Without `verify` the segment isn't decoded
-    again: for a caller who passes it to the gate, which checks the same. `lean`: as in `analyse`. Raises VerifyError,
-    OutputError."""
+    again: for a caller who passes it to the gate, which checks the same. `lean`: as in `analyse`. `copies`: what isn't
+    encoded. Raises VerifyError, OutputError."""
     drawing, encoding = Clock(), Clock()
     painter = Painter(chunk, analysis, linked, found, replacer or Replacer(model, device), style, device)
     drawing.lap("smooth")
@@ -55,7 +58,7 @@ def render(
     pictures = read(info, index, chunk.start, stop, lead=chunk.start - start, threads=threads, device=device)
     size = batch_size(info.layout, lean)
     with (
-        SegmentWriter(target, info, settings, threads, chunk.index) as writer,
+        _writer(info, index, chunk, settings, target, threads, copies) as writer,
         closing(ahead(_drawn(pictures, size, chunk, painter, drawing, witness), size)) as drawn,
     ):
         for picture in drawn:
@@ -70,6 +73,20 @@ def render(
     encoding.lap("verify")
     painter.counts.seconds = drawing.seconds | encoding.seconds
     return segment, painter.counts
+
+
+def _writer(
+    info: VideoInfo,
+    index: FrameIndex,
+    chunk: Chunk,
+    settings: EncoderSettings,
+    target: Path,
+    threads: int,
+    copies: Copies | None,
+) -> SegmentWriter:
+    if copies is None:
+        return SegmentWriter(target, info, settings, threads, chunk.index)
+    return SplicedWriter(target, info, index, settings, threads, chunk, copies.groups, copies.sets)
 
 
 def _drawn(

@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.chunk import Chunk
+from pipeline.copying.copies import digest
+from pipeline.copying.groups import Group
 from pipeline.detect import Detector, FaceFinder, Looks
 from pipeline.detections import Detections
 from pipeline.errors import VerifyError
@@ -111,6 +113,7 @@ class Page:
     columns: slice
     grid: Samples  # (h, w) as they are stored
     patches: tuple[Samples, ...]  # of each place
+    digest: bytes = b""  # of the whole picture, if it is copied
 
 
 def looks(index: FrameIndex, chunk: Chunk, within: tuple[int, int]) -> frozenset[int]:
@@ -162,7 +165,9 @@ class Witness:
         self._grid = grid(layout)
         self._kind = np.uint8 if layout.depth == 8 else np.int16
         self._seen = dict[int, Detections]()  # by the frame looked at; the source stays what it is
-        self._index = list[tuple[int, tuple[Place, ...]]]()
+        self._index = list[tuple[int, tuple[Place, ...], bytes]]()
+        self._copied: Sequence[Group] = ()
+        self.unlike = list[int]()  # copied frames that came out other than they were: the gate notes them
         self._file: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(_IN_MEMORY, dir=str(folder))  # noqa: SIM115 closed by `__exit__`
         self.begin()
 
@@ -174,8 +179,9 @@ class Witness:
     ) -> None:
         self._file.close()
 
-    def begin(self, found: Sequence[Track] = ()) -> None:
-        """Before a rendering, in which the tracks `found` are covered, too."""
+    def begin(self, found: Sequence[Track] = (), copied: Sequence[Group] = ()) -> None:
+        """Before a rendering, in which the tracks `found` are covered, too, and groups are copied."""
+        self._copied, self.unlike = copied, []
         chunk = self._chunk
         start, stop = min([chunk.start, *self._looks]), max([chunk.stop, *(frame + 1 for frame in self._looks)])
         near = [t for t in (*self._linked.tracks, *found) if t.frames[0] < stop and t.frames[-1] >= start]
@@ -205,7 +211,17 @@ class Witness:
             luma = picture.planes[0]
             parts = [luma[self._grid], *(luma[p.patch.rows, p.patch.columns] for p in places)]
             self._file.write(torch.cat([part.reshape(-1) for part in parts]).cpu().numpy().tobytes())
-            self._index.append((picture.number, places))
+            copied = any(group.start <= picture.number < group.stop for group in self._copied)
+            self._index.append((picture.number, places, digest(picture.planes) if copied else b""))
+
+    def digests(self) -> dict[int, bytes]:
+        """Of the copied frames."""
+        return {frame: found for frame, _, found in self._index if found}
+
+    def sights(self) -> list[tuple[int, float]]:
+        """Each frame that was looked at and shows what may be a face, however unsure, and its highest score."""
+        highest = {frame: float(seen.scores.max()) for frame, seen in self._seen.items() if len(seen)}
+        return [(frame, score) for frame, score in sorted(highest.items()) if score >= LIKELY]
 
     def _not_nothing(self, picture: Picture, seen: Detections) -> Detections:
         """Without what the landmarks' network sees nothing in."""
@@ -219,14 +235,14 @@ class Witness:
 
     def pages(self) -> Iterator[Page]:
         """One for each frame of the chunk. Raises VerifyError when not all frames were noted."""
-        if [frame for frame, _ in self._index] != list(range(self._chunk.start, self._chunk.stop)):
+        if [frame for frame, _, _ in self._index] != list(range(self._chunk.start, self._chunk.stop)):
             what = f"chunk {self._chunk.index} was not seen as a whole before it was painted"
             raise VerifyError(what, f"{len(self._index)} frames were", "render it again")
         self._file.seek(0)
         points = (_count(self._grid[0]), _count(self._grid[1]))
-        for frame, places in self._index:
+        for frame, places, whole in self._index:
             parts = tuple(self._read(shape) for shape in (points, *(p.patch.shape for p in places)))
-            yield Page(frame, places, *self._grid, parts[0], parts[1:])
+            yield Page(frame, places, *self._grid, parts[0], parts[1:], whole)
 
     def _read(self, shape: tuple[int, int]) -> Samples:
         kind = np.dtype(self._kind)
