@@ -10,6 +10,8 @@ from cluster.actors import Place
 from cluster.book import Book, Entry
 from cluster.job import PER_CHUNK, Failure, Step
 from cluster.ledger import Unit
+from cluster.outlook import Film, Outlook
+from cluster.pace import Pace
 from cluster.roles import Job, Watch
 from cluster.schedule import Seat
 from cluster.trouble import kind_of
@@ -44,6 +46,8 @@ class Progress:
     seconds: float  # since the step began here
     fps: float  # frames per second in this step; 0 where not known
     eta: float | None  # seconds to the end of the step
+    left: float | None = None  # seconds to the end of the job, about; None while nobody knows
+    cost: float | None = None  # worker seconds that the job takes in all, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,16 @@ class _Doing:
 class Account(Watch):
     """A Listener and a Watch in one. Holds numbers for what goes on and counters since it began, and no more."""
 
-    def __init__(self, book: Book, clock: Callable[[], float] = time.time) -> None:
-        self._book, self._clock = book, clock
+    def __init__(
+        self,
+        book: Book,
+        clock: Callable[[], float] = time.time,
+        pace: Pace | None = None,
+        workers: Callable[[], int] = lambda: 1,
+    ) -> None:
+        """`workers`: how many there are."""
+        self._book, self._clock, self._workers = book, clock, workers
+        self._outlook = Outlook(pace or Pace())
         self._progress: dict[str, Progress] = {}
         self._first: dict[tuple[str, Step], int] = {}  # frames that were done when the step began here
         self._doing: dict[str, _Doing] = {}  # by worker: what it was given last
@@ -89,7 +101,21 @@ class Account(Watch):
         new = done - self._first.setdefault((name, step), done)
         fps = new / seconds if seconds > 0 else 0.0
         eta = (total - done) / fps if fps > 0 and total else None
-        self._progress[name] = Progress(name, step, done, total, round(seconds, 1), round(fps, 2), eta)
+        left = self._outlook.left(
+            name, step, min(1.0, done / total) if total else 0.0, eta, self._share(), self._clock()
+        )
+        self._progress[name] = Progress(
+            name, step, done, total, round(seconds, 1), round(fps, 2), eta, left, self._outlook.cost(name)
+        )
+
+    def _share(self) -> float:
+        """Workers that a job has, where all that want some get as many."""
+        wanting = {job for _, job in self._out.values()}
+        return self._workers() / max(1, len(wanting))
+
+    def learned(self, job: Job, film: Film) -> None:
+        """See Watch."""
+        self._outlook.learned(job.ledger.job_id, film)
 
     def retry(self, job: Job, unit: Unit, failure: Failure) -> None:
         """See Listener."""
@@ -131,6 +157,7 @@ class Account(Watch):
     def forget(self, job: str) -> None:
         """The job is over."""
         self._progress.pop(job, None)
+        self._outlook.forget(job)
         self._first = {key: done for key, done in self._first.items() if key[0] != job}
         # Orders of a job that was cancelled end without a word.
         self._out = {attempt: each for attempt, each in self._out.items() if each[1] != job}

@@ -7,16 +7,16 @@ up meanwhile, that becomes what counts.
 
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 
 from cluster.commits import Commits
 from cluster.health import Health
-from cluster.job import PER_CHUNK, Failure, IndexFacts, Plan, SourceFacts, Step, new_id
+from cluster.job import PER_CHUNK, Failure, IndexFacts, Plan, Step, new_id
 from cluster.ledger import Ledger, Unit
-from cluster.pace import Pace
+from cluster.pace import Pace, of_unit
 from cluster.roles import Ended, Job, Listener, Pool, Watch
+from cluster.run import Run
 from cluster.schedule import Claim, Seat, choose, turns
 from cluster.trouble import over, pause_before_retry, treatment
 from cluster.workers import Order, Outcome, failure_of
@@ -29,43 +29,6 @@ AHEAD = 2
 
 AWAY = 1.0
 """Seconds until another look at a store that is away, which has been patient itself."""
-
-
-@dataclass(slots=True)
-class _Run:
-    """A job while the farm works on it."""
-
-    job: Job
-    left: deque[Step] = field(default_factory=lambda: deque(Step))  # steps that it hasn't come to
-    waiting: deque[Unit] = field(default_factory=deque)
-    later: list[tuple[float, Unit]] = field(default_factory=list)  # units that failed, and when they go again
-    running: dict[str, Unit] = field(default_factory=dict)
-    failures: dict[Unit, list[Failure]] = field(default_factory=dict)
-    seconds: dict[Step, float] = field(default_factory=dict)
-    plan: Plan | None = None
-    megapixels: float = 0.0
-    device: str = "any"
-    step: Step | None = None
-    step_began: float = 0.0
-    done: int = 0  # frames of the step that are done
-    total: int = 1
-    failure: Failure | None = None
-    fresh: bool = False  # nothing of it was done when this farm began it
-    ended: bool = False
-    away: float = 0.0  # the store is away: no look at it before this time
-    dropped: bool = False  # what is being worked on is still taken in, and nothing comes after it
-
-
-def _batch(job: Job, step: Step) -> tuple[Unit, ...]:
-    """The units of a step; each step is handed out when the one before is done. Empty: this job has no such step."""
-    ledger, edits = job.ledger, job.edits
-    if step in PER_CHUNK:
-        return ledger.units_of(step, edits)
-    if step is Step.MEND and not edits:
-        return ()
-    if step is Step.PUBLISH and (job.hold or ledger.spec().publish is None):
-        return ()
-    return (ledger.unit(step, None, edits),)
 
 
 class Farm:
@@ -85,7 +48,7 @@ class Farm:
         number of workers, or from `sharers` instead of that number, which changes as machines come and go."""
         self._pool, self._listener, self._watch = pool, listener, watch or Watch()
         self._health, self._pace, self._clock, self._sharers = health, pace, clock, sharers
-        self._runs: list[_Run] = []
+        self._runs: list[Run] = []
         self._commits = Commits()
         self._uncommitted: list[Outcome] = []
         self._devices: dict[str, str] = {}  # by attempt
@@ -133,7 +96,7 @@ class Farm:
 
     def add(self, job: Job) -> None:
         """Begin a job, or go on with it."""
-        self._runs.append(_Run(job))
+        self._runs.append(Run(job))
 
     def change(self, job: Job) -> None:
         """The same job with another priority, limit or deadline."""
@@ -155,7 +118,7 @@ class Farm:
                 self._remove(run)
             run.dropped = True
 
-    def _remove(self, run: _Run) -> None:
+    def _remove(self, run: Run) -> None:
         self._runs.remove(run)
         if self._health:
             self._health.forget(run.job.ledger.job_id)
@@ -177,7 +140,7 @@ class Farm:
             self._tell()
         return [Ended(run.job, run.failure, run.seconds) for run in gone if not run.dropped]
 
-    def _advance(self, run: _Run) -> None:
+    def _advance(self, run: Run) -> None:
         """Take the next batch when the last one is through, and leave out what the ledger has already."""
         now = self._clock()
         if now < run.away:
@@ -193,8 +156,10 @@ class Farm:
                 run.ended = True
                 return
             try:
-                self._learn(run, run.left[0])
-                batch = _batch(run.job, run.left[0])
+                run.learn(run.left[0])
+                if (film := run.film()) is not None:
+                    self._watch.learned(run.job, film)
+                batch = run.batch(run.left[0])
                 todo = self._todo(run, batch)
             except Transient as error:
                 _LOG.warning("the store is away: %s", error)
@@ -207,13 +172,13 @@ class Farm:
             if not batch:
                 continue
             run.step, run.step_began = batch[0].step, time.perf_counter()
-            run.total = max(1, sum(self._weight(run, unit) for unit in batch))
-            run.done = run.total - sum(self._weight(run, unit) for unit in todo)
+            run.total = max(1, sum(run.weight(unit) for unit in batch))
+            run.done = run.total - sum(run.weight(unit) for unit in todo)
             # The longest first: short ones at the end keep workers from waiting for each other.
-            run.waiting.extend(sorted(todo, key=lambda unit: -self._weight(run, unit)))
+            run.waiting.extend(sorted(todo, key=lambda unit: -run.weight(unit)))
             self._listener.step(run.job, run.step, run.done, run.total, 0.0)
 
-    def _todo(self, run: _Run, batch: tuple[Unit, ...]) -> list[Unit]:
+    def _todo(self, run: Run, batch: tuple[Unit, ...]) -> list[Unit]:
         """What the ledger doesn't have yet."""
         if run.fresh:
             return list(batch)
@@ -221,26 +186,6 @@ class Farm:
         # Nothing that comes after it can be there. Another farm may do the same meanwhile: one of two commits counts.
         run.fresh = Unit(Step.INGEST) in todo
         return todo
-
-    @staticmethod
-    def _learn(run: _Run, step: Step) -> None:
-        """Read what the step's weights and chunks follow from."""
-        if step is Step.INGEST:
-            run.device = run.job.ledger.spec().device
-        if step is Step.PLAN:
-            facts = run.job.ledger.facts(SourceFacts)
-            run.megapixels = facts.width * facts.height / 1e6
-        if step in PER_CHUNK and run.plan is None:
-            run.plan = run.job.ledger.facts(Plan)
-
-    @staticmethod
-    def _weight(run: _Run, unit: Unit) -> int:
-        """How many frames a unit stands for."""
-        if unit.step in PER_CHUNK:
-            assert unit.chunk is not None
-            assert run.plan is not None
-            return run.plan.chunks[unit.chunk].frames
-        return 1
 
     def _hand_out(self) -> None:
         """Free workers get the next units, in the order of `turns`."""
@@ -265,7 +210,7 @@ class Farm:
             else:
                 stuck.add(best.job)
 
-    def _hand(self, run: _Run) -> bool:
+    def _hand(self, run: Run) -> bool:
         """Give a unit of a job to a worker, if one is free: the first, unless workers that it has failed on are the
         only free ones."""
         seats = self._pool.seats(run.waiting[0])
@@ -294,7 +239,7 @@ class Farm:
                 break  # what no worker has failed is refused by none: the rest of them would find no other
         return False
 
-    def _failures(self, run: _Run, unit: Unit) -> list[Failure]:
+    def _failures(self, run: Run, unit: Unit) -> list[Failure]:
         """How often it has failed, also when an earlier farm tried. One that was given up then is given up now."""
         if unit not in run.failures:
             known = run.fresh and unit.step is not Step.INGEST
@@ -304,9 +249,10 @@ class Farm:
                 run.failure = failures[-1]
         return run.failures[unit]
 
-    def _order(self, run: _Run, unit: Unit, seat: Seat, failures: list[Failure]) -> None:
+    def _order(self, run: Run, unit: Unit, seat: Seat, failures: list[Failure]) -> None:
         job = run.job
-        frames = self._pace.chunk_frames(run.megapixels) if self._pace and unit.step is Step.PLAN else None
+        measured = self._pace if unit.step is Step.PLAN and self._sharers is None else None
+        frames = measured.chunk_frames(run.load) if measured else None
         lean = sum(treatment(f).lean for f in failures)
         sharers = (self._sharers if unit.step is Step.PLAN else None) or self._pool.size
         order = Order(job.store, job.ledger.job_id, unit, new_id(), job.secret, sharers, lean, frames, job.edits)
@@ -340,18 +286,18 @@ class Farm:
             del run.running[outcome.order.attempt]
             self._done(run, outcome, device)
 
-    def _done(self, run: _Run, outcome: Outcome, device: str) -> None:
+    def _done(self, run: Run, outcome: Outcome, device: str) -> None:
         unit = outcome.order.unit
-        weight = self._weight(run, unit)
+        weight = run.weight(unit)
         frames = weight if unit.step in PER_CHUNK else 0
         run.done += weight
         if self._health:
             self._health.worked(outcome.worker, unit.step, outcome.order.job)
         if self._pace and outcome.facts is not None:
-            self._pace.note(unit.step, device, frames, run.megapixels, outcome.seconds)
+            self._pace.note(unit.step, device, of_unit(run.load, frames, outcome.facts), outcome.seconds)
         self._watch.ended(run.job, outcome, frames)
 
-    def _failed(self, run: _Run, outcome: Outcome, failure: Failure) -> None:
+    def _failed(self, run: Run, outcome: Outcome, failure: Failure) -> None:
         unit = outcome.order.unit
         del run.running[outcome.order.attempt]
         _note(run.job.ledger, outcome, failure)

@@ -82,7 +82,8 @@ def serve(
             if ray is None:
                 chosen, gpus = devices.choose(device)
                 processes.adopt_orphans()
-                pool = LocalPool(PipelineSteps(), pool_settings(workers, chosen, gpus))
+                # A broken film may crash a decoder: never in the process that all others depend on.
+                pool = LocalPool(PipelineSteps(), pool_settings(workers, chosen, gpus), early=False)
             else:
                 cluster = ClusterSettings(
                     ray, threads, gpu_share, leave_file=str(leave_file) if leave_file else None, most=autoscale

@@ -170,7 +170,7 @@ class Front:
             leads=lambda: service.leads,
             stopping=self._stopping,
             review=service.review,
-            worth=lambda frames, megapixels: service.pace.seconds(frames, megapixels) if service.pace else None,
+            worth=service.pace.seconds,
         )
 
     def close(self) -> None:

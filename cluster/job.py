@@ -121,6 +121,15 @@ class StreamRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class SurveyFacts:
+    """What a look at a few pictures of the film showed, for an estimate of its cost."""
+
+    frames: int  # of the film, about; 0 where its container doesn't tell
+    looked: int  # pictures
+    sides: tuple[int, ...]  # px, the longer side of each face on them
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFacts:
     """INGEST: what the source is."""
 
@@ -133,6 +142,7 @@ class SourceFacts:
     rotation: int
     frame_rate: Fraction | None
     streams: tuple[StreamRecord, ...]
+    survey: SurveyFacts | None = None  # None: nobody looked
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +193,7 @@ class AnalysisFacts:
     tracklets: int
     damaged: int  # frames that the decoder had to conceal
     stages: dict[str, float]  # seconds by stage
+    faces: int = 0  # on all frames together
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from cluster.job import (
     ChunkRecord,
     Facts,
     Failure,
+    IndexFacts,
     JobSpec,
     LinkFacts,
     MendFacts,
@@ -133,6 +134,14 @@ class Ledger:
         if done is None or not isinstance(done.facts, kind):
             raise NoSuchObject(f"{unit} isn't done")
         return done.facts
+
+    def frame_rate(self) -> float | None:
+        """Frames a second of the film, on average; None while nobody knows."""
+        try:
+            index = self.facts(IndexFacts)
+        except NoSuchObject:
+            return None
+        return float(index.frames / index.duration) if index.duration > 0 else None
 
     def unit(self, step: Step, chunk: int | None = None, edits: int = 0) -> Unit:
         """The unit that holds when reviewers' edits of this version do; 0: none. Raises NoSuchObject when these aren't

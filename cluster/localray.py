@@ -109,11 +109,12 @@ def own_folder() -> tuple[Path, int]:
 class LocalPool:
     """A farm's Pool. `close` must be called; the process must not go on to use Ray afterwards."""
 
-    def __init__(self, steps: Steps, settings: PoolSettings) -> None:
+    def __init__(self, steps: Steps, settings: PoolSettings, early: bool = True) -> None:
+        """`early`: until Ray is up, EARLY steps may be done in this process. A decoder that crashes ends it then."""
         self.size = settings.workers
         self._steps, self._settings = steps, settings
         self._device = "cuda" if settings.gpus else "cpu"
-        self._early = Worker(steps, settings.threads, self._device)
+        self._early = Worker(steps, settings.threads, self._device) if early else None
         self._early_order: Order | None = None
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._actors = Actors(_PATIENCE)
@@ -179,6 +180,8 @@ class LocalPool:
         if self._thread is None:  # only now: a command that finds nothing to do doesn't start Ray
             self._thread = threading.Thread(target=self._start, name="ray-start", daemon=True)
             self._thread.start()
+        if self._early is None:
+            return ()
         return (Seat(_EARLY, unit.step in EARLY and self._early_order is None, self._device),)
 
     def _for_workers(self, unit: Unit) -> bool:
@@ -195,6 +198,7 @@ class LocalPool:
         threading.Thread(target=self._run_early, args=(order,), name="early-step", daemon=True).start()
 
     def _run_early(self, order: Order) -> None:
+        assert self._early is not None
         self._outcomes.put(self._early.run(order))
 
     def poll(self, timeout: float) -> list[Outcome]:
@@ -255,7 +259,8 @@ class LocalPool:
 
     def frames(self) -> dict[str, int]:
         """See Pool."""
-        early = {self._early_order.attempt: self._early.frames()} if self._early_order is not None else {}
+        order, worker = self._early_order, self._early
+        early = {order.attempt: worker.frames()} if order is not None and worker is not None else {}
         return early | self._actors.frames()
 
     def stop(self, attempt: str) -> None:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from cluster.job import Failure, Step
 from cluster.ledger import Ledger, Unit
+from cluster.outlook import Film
 from cluster.schedule import Seat
 from cluster.workers import Order, Outcome
 
@@ -73,6 +74,9 @@ class Watch:
 
     def ended(self, job: Job, outcome: Outcome, frames: int) -> None:
         """A try ended, well or not; `frames` of film it stood for, 0 for steps without."""
+
+    def learned(self, job: Job, film: Film) -> None:
+        """More is known of the film that is being worked on."""
 
     def blocked(self, worker: str, failure: Failure) -> None:
         """A worker gets no more orders for a while."""

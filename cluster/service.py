@@ -82,11 +82,11 @@ class Service:
         seconds for which a film is kept that nobody approves."""
         self._clock, self._sleep = clock, sleep
         self.book, self.health, self.pool = Book(store), Health(clock), pool
-        self.account = Account(self.book)
+        self.pace = Pace()
+        self.account = Account(self.book, pace=self.pace, workers=lambda: pool.size)
         self._store, self._grace, self.review = store, grace, review
         self._on_change = on_change
         self.lead = Lead(store, clock)
-        self.pace = None if steady else Pace()
         farm = Farm(pool, self.account, self.account, self.health, self.pace, clock, _STEADY if steady else None)
         self._farm = farm
         self.controller = Controller(self.book, place, farm, self.lead, self._changed, clock, review)

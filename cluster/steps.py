@@ -6,6 +6,7 @@ Networks are imported and loaded where they are used, once per process: the comm
 import dataclasses
 import functools
 import hashlib
+import logging
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from cluster.job import (
     SourceFacts,
     StitchFacts,
     StreamRecord,
+    SurveyFacts,
     Veil,
 )
 from cluster.linked import link_facts
@@ -33,6 +35,8 @@ from cluster.workers import Setup, Tick
 from pipeline import device
 from pipeline.edits import Edit
 from pipeline.errors import InputError, VerifyError
+
+_LOG = logging.getLogger(__name__)
 
 _HERE = Path(".")  # in a record: where the source is on the machine that reads it
 _LONGEST_CHUNK = 12  # seconds; a chunk is what a crash costs, and what a worker holds landmarks of
@@ -51,10 +55,13 @@ def chunk_seconds(duration: Fraction, sharers: int, rate: Fraction | None = None
 
 
 class PipelineSteps:
-    """Steps, as `workers` declares them. Holds nothing, so that it can be sent anywhere."""
+    """Steps, as `workers` declares them. Holds nothing when it is sent to a worker."""
+
+    _prepared: tuple[str, int] | None = None  # device and threads, in a worker of its own
 
     def prepare(self, device_name: str, threads: int) -> None:
         """Import and load what the first chunk needs, while the film is still being indexed."""
+        self._prepared = device_name, threads
         device.limit_threads(threads)
         _eyes(device_name, threads)
         import pipeline.checked  # noqa: F401
@@ -83,7 +90,22 @@ class PipelineSteps:
             rotation=layout.rotation,
             frame_rate=info.average_rate,
             streams=tuple(StreamRecord(s.index, s.kind, s.codec, s.language) for s in info.streams),
+            survey=self._survey(info) if spec.publish is not None else None,
         )
+
+    def _survey(self, info: Any) -> SurveyFacts | None:
+        """Where networks are loaded anyway. Whatever hinders it, only an estimate is worse for that."""
+        if self._prepared is None:
+            return None
+        from pipeline.survey import survey
+
+        name, threads = self._prepared
+        try:
+            found = survey(info, _eyes(name, threads).detector, threads=threads)
+        except Exception as error:  # noqa: BLE001  the film's own steps will say what is wrong with it
+            _LOG.warning("no survey: %s", error)
+            return None
+        return SurveyFacts(found.frames, found.looked, found.sides)
 
     def index(self, setup: Setup, into: Path, tick: Tick) -> IndexFacts:
         """See Steps."""
@@ -124,7 +146,8 @@ class PipelineSteps:
             lean=setup.lean,
         )
         found.save(into)
-        return AnalysisFacts(len(found.tracklets), len(found.damaged), found.seconds)
+        faces = sum(len(tracklet.frames) for tracklet in found.tracklets)
+        return AnalysisFacts(len(found.tracklets), len(found.damaged), found.seconds, faces)
 
     def link(self, setup: Setup, plan: Plan, analyses: tuple[Path, ...], into: Path) -> LinkFacts:
         """See Steps."""
@@ -246,6 +269,9 @@ class PipelineSteps:
             raise VerifyError("the output does not decode without fault", why, "report this film")
         if found.sound_changed:  # sound that the container can't hold is told as lost
             raise VerifyError(f"the film of {spec.source.name} has other sound than its source", "", "report this film")
+        if found.changed:
+            why = f"{', '.join(found.changed)}: other contents or times"
+            raise VerifyError(f"the film of {spec.source.name} is not its source beside the pictures", why, "report it")
         return StitchFacts(
             film=film.name,
             sha256=folders.sha256(film),

@@ -29,7 +29,8 @@ def printable(text: str) -> str:
 
 
 def bar(progress: Progress | None) -> str:
-    """How far a step is, with rate and time to go: "render 120/300 (40 %), 12.5 fps, 14 s"."""
+    """How far a step is, with its rate, and how long the job takes: "render 120/300 (40 %), 12.5 fps, about 3 min to
+    go"."""
     if progress is None:
         return ""
     text = progress.step
@@ -37,8 +38,8 @@ def bar(progress: Progress | None) -> str:
         text += f" {progress.done}/{progress.total} ({100 * progress.done // progress.total} %)"
     if progress.fps:
         text += f", {progress.fps:g} fps"
-    if progress.eta is not None:
-        text += f", {duration(progress.eta)} to go"
+    if progress.left is not None:
+        text += f", about {roughly(progress.left)} to go"
     return text
 
 
@@ -54,6 +55,13 @@ def duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 172800 else f"{seconds / 86400:.0f} d"
+
+
+def roughly(seconds: float) -> str:
+    """The same, no finer than it can be known: seconds in tens, minutes in fives from 20 on."""
+    if seconds < 90:
+        return duration(max(10.0, round(seconds, -1)))
+    return duration(300 * round(seconds / 300)) if 1200 <= seconds < 5400 else duration(seconds)
 
 
 def clock(seconds: float) -> str:

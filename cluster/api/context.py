@@ -19,6 +19,7 @@ from cluster.book import Book, NoSuchJob
 from cluster.closing import REVIEW
 from cluster.desk import Desk
 from cluster.jobindex import JobIndex, Row
+from cluster.pace import Load, Pace
 from cluster.sessions import COOKIE, Sessions, marked
 from cluster.users import Role, User, Users
 
@@ -45,8 +46,8 @@ class Context:
     stopping: threading.Event
     checkup: Checkup = field(default_factory=Checkup)
     review: float = REVIEW  # seconds for which a film is kept that nobody approves
-    worth: Callable[[int, float], float | None] = lambda *_: None
-    """Worker seconds that so many frames of so many megapixels will take; None while nobody knows."""
+    worth: Callable[[Load, tuple[str, ...]], float | None] = Pace().seconds
+    """Worker seconds that a film will take on such devices; None where nobody knows how long it is."""
 
 
 def context(request: Request) -> Context:

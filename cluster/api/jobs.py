@@ -214,7 +214,8 @@ def show(job: JobId, ctx: Ctx, user: Viewer) -> JobDetail:
 
 
 def _detail(ctx: Context, row: Row) -> JobDetail:
-    spec = ctx.book.ledger(row.job).spec()
+    ledger = ctx.book.ledger(row.job)
+    spec = ledger.spec()
     result = ctx.book.result(row.job, row.control.round)
     settings = records.plain(spec)
     ended = None
@@ -226,6 +227,7 @@ def _detail(ctx: Context, row: Row) -> JobDetail:
         source_bytes=spec.source.bytes,
         target=spec.target,
         settings={name: settings[name] for name in ("veil", "encoding", "start", "stop", "device")},
+        frame_rate=ledger.frame_rate(),
         result=ended,
     )
 

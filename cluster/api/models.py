@@ -77,6 +77,8 @@ class ProgressOut(BaseModel):
     seconds: float
     fps: float
     eta: float | None = Field(description="Seconds to the end of the step.")
+    left: float | None = Field(description="Seconds to the end of the job, about; null while nobody knows.")
+    cost: float | None = Field(description="Worker seconds that the job takes in all, about; null while nobody knows.")
 
 
 class JobOut(BaseModel):
@@ -131,6 +133,7 @@ class JobDetail(JobOut):
     source_bytes: int
     target: str
     settings: dict[str, Any]
+    frame_rate: float | None = Field(description="Frames a second of the film, on average; null while nobody knows.")
     result: ResultOut | None
 
 
@@ -302,8 +305,19 @@ def progress_out(now: Progress | None) -> ProgressOut | None:
     """For people."""
     if now is None:
         return None
-    eta = now.eta if now.eta is not None and math.isfinite(now.eta) else None
-    return ProgressOut(step=now.step.value, done=now.done, total=now.total, seconds=now.seconds, fps=now.fps, eta=eta)
+    eta, left, cost = (
+        each if each is not None and math.isfinite(each) else None for each in (now.eta, now.left, now.cost)
+    )
+    return ProgressOut(
+        step=now.step.value,
+        done=now.done,
+        total=now.total,
+        seconds=now.seconds,
+        fps=now.fps,
+        eta=eta,
+        left=left,
+        cost=cost,
+    )
 
 
 def job_facts(row: Row, now: Progress | None) -> dict[str, Any]:

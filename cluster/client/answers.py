@@ -17,6 +17,8 @@ class Progress(Open):
     fps: float
     eta: float | None  # seconds to the end of the step
     seconds: float = 0.0  # since it began
+    left: float | None = None  # seconds to the end of the job, about
+    cost: float | None = None  # worker seconds that the job takes in all, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class JobDetail(Job):
     target: str = ""  # "": the farm's own store
     settings: dict[str, Any] = field(default_factory=dict)
     result: Result | None = None
+    frame_rate: float | None = None  # of its film, on average; None while nobody knows
 
 
 @dataclass(frozen=True, slots=True)

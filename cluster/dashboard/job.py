@@ -15,9 +15,10 @@ from cluster.book import Entry
 from cluster.dashboard.jobs import facts
 from cluster.dashboard.pages import Looker, Page, drawn
 from cluster.dashboard.strip import Strip, Strips
-from cluster.job import PER_CHUNK, Moment, RenderFacts, Step
+from cluster.job import PER_CHUNK, JobSpec, Moment, RenderFacts, Step
 from cluster.jobindex import Row
 from cluster.ledger import Ledger, Unit
+from cluster.pace import film_load
 from cluster.users import User
 from storage.objects import NoSuchObject
 
@@ -72,7 +73,7 @@ def _job(ctx: Context, user: User, job: str) -> dict[str, Any]:
         "history": [_counted(entry) for entry in reversed(history[-_ENTRIES:])],
         "older": max(0, len(history) - _ENTRIES),
         "result": result,
-        "estimate": _estimate(ctx, strip),
+        "estimate": _estimate(ctx, spec, strip),
         "steps": list(Step),
     }
 
@@ -115,13 +116,13 @@ def bars(strip: Strip, number: dict[str, int]) -> list[dict[str, Any]]:
     return found
 
 
-def _estimate(ctx: Context, strip: Strip) -> float | None:
-    """Worker seconds that the film will take in all, from what the farm has measured; None while it doesn't know."""
-    if strip.source is None or strip.index is None:
+def _estimate(ctx: Context, spec: JobSpec, strip: Strip) -> float | None:
+    """Worker seconds that the film will take in all; None while nobody has looked at it."""
+    if strip.source is None:
         return None
-    megapixels = strip.source.width * strip.source.height / 1e6
-    frames = strip.frames or strip.index.frames
-    return ctx.worth(frames, megapixels)
+    frames = strip.frames or (strip.index.frames if strip.index is not None else 0)
+    devices = () if spec.device == "any" else (spec.device,)
+    return ctx.worth(film_load(strip.source, frames, spec.veil), devices)
 
 
 @router.get("/jobs/{job}/chunks/{chunk}")

@@ -1,6 +1,5 @@
 """The list of jobs, and what can be done to several at once."""
 
-import time
 from collections import Counter
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -128,8 +127,7 @@ def progress(now: Progress) -> dict[str, Any]:
         "steps": len(_STEPS),
         "share": share,
         "fps": now.fps,
-        "eta": now.eta,
-        "ends": time.time() + now.eta if now.eta is not None else None,
+        "left": now.left,
     }
 
 

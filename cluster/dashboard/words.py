@@ -68,10 +68,12 @@ class Words:
         return self("time.d", d=whole // 86400, h=whole % 86400 // 3600)
 
     def roughly(self, seconds: float) -> str:
-        """The same without seconds, once there are some minutes."""
-        if 180 <= seconds < 3600:
-            return self("time.m", m=round(seconds / 60))
-        return self.duration(seconds)
+        """The same, no finer than it can be known: seconds in tens, minutes in fives from 20 on."""
+        if seconds < 90:
+            return self("time.s", s=max(10, round(seconds / 10) * 10))
+        if seconds < 3570:
+            return self("time.m", m=round(seconds / 60) if seconds < 1200 else 5 * round(seconds / 300))
+        return self.duration(300 * round(seconds / 300))
 
     def ago(self, moment: float) -> str:
         """How long ago that was, roughly."""

@@ -187,12 +187,7 @@ class Far:
 
     def rate(self, job: str) -> float | None:
         """See Way."""
-        try:
-            text = str(self.client.report(job)["source"]["frame_rate"])
-            above, _, below = text.partition("/")
-            return int(above) / int(below or 1)
-        except (Clash, NoSuchThing, KeyError, TypeError, ValueError, ZeroDivisionError):
-            return None
+        return self.client.show(job).frame_rate
 
     def edits(self, job: str) -> Edits:
         """See Way."""

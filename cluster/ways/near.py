@@ -11,7 +11,7 @@ from cluster.book import Book, Card, Control, NoSuchJob, NotNow
 from cluster.client.answers import Edits, Entry, Job, JobDetail, Person, Result, Token, Track, Workers
 from cluster.config import UsageError, moment, project_key
 from cluster.desk import Desk, Wish
-from cluster.job import SourceFacts, Step, TrackFacts
+from cluster.job import Step, TrackFacts
 from cluster.ledger import Unit
 from cluster.places import read_report
 from cluster.service import read_status
@@ -103,7 +103,8 @@ class Near:
 
     def show(self, job: str) -> JobDetail:
         """See Way."""
-        card, control, spec = self.book.card(job), self.book.control(job), self.book.ledger(job).spec()
+        card, control, ledger = self.book.card(job), self.book.control(job), self.book.ledger(job)
+        spec = ledger.spec()
         found = self.book.result(job, control.round)
         settings = records.plain(spec)
         result = None
@@ -116,6 +117,7 @@ class Near:
             target=spec.target,
             settings={name: settings[name] for name in ("veil", "encoding", "start", "stop", "device")},
             result=result,
+            frame_rate=ledger.frame_rate(),
         )
 
     def history(self, job: str) -> tuple[Entry, ...]:
@@ -165,11 +167,7 @@ class Near:
 
     def rate(self, job: str) -> float | None:
         """See Way."""
-        try:
-            found = self.book.ledger(job).facts(SourceFacts).frame_rate
-        except NoSuchObject:
-            return None
-        return float(found) if found else None
+        return self.book.ledger(job).frame_rate()
 
     def edits(self, job: str) -> Edits:
         """See Way."""

@@ -250,10 +250,11 @@ def test_changes_of_priority_limit_and_deadline(api: Api) -> None:
 def test_progress_of_a_running_job(api: Api) -> None:
     kim = api.client("kim")
     job = submit(api.book, owner="kim")
-    api.progress = (Progress(job, Step.RENDER, 30, 100, 2.0, 15.0, 4.5),)
+    api.progress = (Progress(job, Step.RENDER, 30, 100, 2.0, 15.0, 4.5, 20.5, 60.0),)
     assert kim.get(f"/v1/jobs/{job}").json()["progress"] is None
     api.book.change(job, "x", Move.START)
-    now = {"step": "render", "done": 30, "total": 100, "seconds": 2.0, "fps": 15.0, "eta": 4.5}
+    now = {"step": "render", "done": 30, "total": 100, "seconds": 2.0, "fps": 15.0, "eta": 4.5, "left": 20.5}
+    now["cost"] = 60.0
     assert kim.get(f"/v1/jobs/{job}").json()["progress"] == now
     api.index.refresh()
     assert kim.get("/v1/jobs").json()["jobs"][0]["progress"] == now

@@ -21,7 +21,7 @@ def job(name: str, state: JobState, now: Progress | None = None, reason: str = "
 
 def story() -> list[Job]:
     """Two jobs, of which one fails."""
-    steps = [Progress("render", done, 100, 10.0, (100 - done) / 10) for done in (20, 60)]
+    steps = [Progress("render", done, 100, 10.0, (100 - done) / 10, left=130.0) for done in (20, 60)]
     return [
         job("A", JobState.QUEUED),
         job("B", JobState.RUNNING, Progress("plan", 0, 1, 0.0, None)),
@@ -38,13 +38,13 @@ def test_lines_for_changes_and_now_and_then_for_progress() -> None:
     assert [line.split("  ", 1)[1] for line in out.getvalue().splitlines()] == [
         "film A.mp4  queued",
         "film B.mp4  running plan",
-        "film A.mp4  running render 20/100 (20 %), 10 fps, 8 s to go",
+        "film A.mp4  running render 20/100 (20 %), 10 fps, about 2 min to go",
         "film B.mp4  failed: the film�[2J is bad",
         "film A.mp4  done",
     ]
     out = io.StringIO()
     follow(story(), Lines(out, every=0))
-    assert "render 60/100 (60 %), 10 fps, 4 s to go" in out.getvalue()
+    assert "render 60/100 (60 %), 10 fps, about 2 min to go" in out.getvalue()
 
 
 def test_every_change_as_json() -> None:

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from farmserver import answering, token
 from cluster import cli
 from cluster.account import FarmStatus, Progress, WorkerStatus
 from cluster.book import JobResult
-from cluster.job import LinkFacts, Step, TrackFacts, new_id
+from cluster.desk import Desk
+from cluster.job import IndexFacts, LinkFacts, Step, TrackFacts, new_id
 from cluster.ledger import Unit
 from cluster.states import JobState, Move
 from cluster.users import Role
+from cluster.ways.near import Near
 from cluster.ways.pending import Pending
 from storage import layout
 from storage.folder import FolderStore
@@ -230,8 +233,12 @@ def test_what_came_out(run: Run, api: Api, tmp_path: Path) -> None:
     api.book.ledger(job).commit(Unit(Step.LINK), "B", linked, 0.2)
     _, out, _ = run("people", job)
     assert "0f-100f, 200f-250f" in out
+    api.book.ledger(job).commit(Unit(Step.INDEX), "C", IndexFacts(250, Fraction(10), 1, 0), 0.2)
+    _, before, _ = run("people", job)
+    assert Near(api.book, Desk(api.book, "store")).rate(job) == 25.0  # by the store it says the same
     finish(api, job)
     _, out, _ = run("people", job)
+    assert out == before
     columns = out.splitlines()[1].split("  ")
     assert [each.strip() for each in columns if each.strip()] == [
         *("0", "01234567", "0:00.0-0:04.0, 0:08.0-0:10.0", "40 px", "140", "10", "small 7, profile 3"),
@@ -264,7 +271,7 @@ def test_watch_follows_to_the_end(run: Run, api: Api) -> None:
             time.sleep(0.02)
         time.sleep(1)  # it reads how the jobs are
         api.book.change(job, "controller", Move.START)
-        api.progress = (Progress(job, Step.RENDER, 5, 20, 2.0, 2.5, 6.0),)
+        api.progress = (Progress(job, Step.RENDER, 5, 20, 2.0, 2.5, 6.0, 40.0),)
         time.sleep(3)  # progress is looked at every second
         api.book.close(job, 1, JobResult(JobState.FAILED, "bad", 1.0))
         api.book.change(job, "controller", Move.FAIL, "the film is bad")
@@ -277,7 +284,7 @@ def test_watch_follows_to_the_end(run: Run, api: Api) -> None:
     assert code == 1
     lines = [line.split("  ", 1)[1] for line in out.splitlines()]
     assert "a.mp4  queued" in lines
-    assert "a.mp4  running render 5/20 (25 %), 2.5 fps, 6 s to go" in lines
+    assert "a.mp4  running render 5/20 (25 %), 2.5 fps, about 40 s to go" in lines
     assert "a.mp4  failed: the film is bad" in lines
     assert "b.mp4  done" in lines
     assert err == f"veilfarm: {job} failed: the film is bad\n"
