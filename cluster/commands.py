@@ -11,7 +11,15 @@ from typing import Annotated
 import typer
 
 from cluster import exits, farmcommands, filmcommands, jobcommands, processes, report, reviewcommands, submitting
-from cluster.config import CONVERT_AUDIO, DROP_DYNAMIC_HDR, Request, UsageError, moment, pool_settings
+from cluster.config import (
+    CONVERT_AUDIO,
+    CONVERT_SUBTITLES,
+    DROP_DYNAMIC_HDR,
+    Request,
+    UsageError,
+    moment,
+    pool_settings,
+)
 from cluster.inputs import check_writable, pairs
 from cluster.job import Veil
 from cluster.localray import LocalPool
@@ -80,6 +88,7 @@ def swap(
     ] = None,
     drop_dynamic_hdr: Annotated[bool, typer.Option("--drop-dynamic-hdr", help=DROP_DYNAMIC_HDR)] = False,
     convert_audio: Annotated[bool, typer.Option("--convert-audio", help=CONVERT_AUDIO)] = False,
+    convert_subtitles: Annotated[bool, typer.Option("--convert-subtitles", help=CONVERT_SUBTITLES)] = False,
     start: Annotated[
         str | None, typer.Option("--from", help="First moment of the output: seconds, [H:]MM:SS.mmm, or a frame: 120f.")
     ] = None,
@@ -107,6 +116,7 @@ def swap(
         codec=codec and codec.value,
         drop_dynamic_hdr=drop_dynamic_hdr,
         convert_audio=convert_audio,
+        convert_subtitles=convert_subtitles,
         start=moment(start) if start is not None else None,
         stop=moment(stop) if stop is not None else None,
         workers=workers,

@@ -31,6 +31,7 @@ class Request:
     codec: str | None = None  # None: what the output's container takes best
     drop_dynamic_hdr: bool = False
     convert_audio: bool = False
+    convert_subtitles: bool = False
     start: Moment | None = None
     stop: Moment | None = None
     workers: int | None = None  # None: as many as the machine is good for
@@ -46,6 +47,7 @@ CODECS = ("h264", "hevc", "av1")
 # Help of switches that `swap` and `submit` share.
 DROP_DYNAMIC_HDR = "Go on without Dolby Vision's and HDR10+'s metadata. Default: such a film is refused."
 CONVERT_AUDIO = "Convert sound that the output can't hold to AAC or Opus. Default: it is left out."
+CONVERT_SUBTITLES = "Convert text that the output can't hold to text that it can. Default: it is left out."
 # What a name means: CRF above or below the encoder's own default, and the preset; None is the one that
 # `EncoderSettings.for_source` finds best for its time.
 _QUALITY = {"draft": (7, "superfast"), "good": (0, None), "best": (-3, "medium")}
@@ -74,7 +76,12 @@ def output_suffix(source: Path) -> str:
 
 
 def encoding(
-    quality: str, codec: str | None, target: Path, drop_dynamic_hdr: bool = False, convert_audio: bool = False
+    quality: str,
+    codec: str | None,
+    target: Path,
+    drop_dynamic_hdr: bool = False,
+    convert_audio: bool = False,
+    convert_subtitles: bool = False,
 ) -> Encoding:
     """Encoder settings for a quality, which is a name or "CRF" or "CRF:preset". Raises UsageError."""
     known = " ".join((*_CONTAINERS, *sorted(PICTURE_SUFFIXES)))
@@ -90,7 +97,7 @@ def encoding(
         codec = codecs[0]
     if quality in _QUALITY:
         offset, preset = _QUALITY[quality]
-        return Encoding(codec, None, offset, preset, drop_dynamic_hdr, convert_audio)
+        return Encoding(codec, None, offset, preset, drop_dynamic_hdr, convert_audio, convert_subtitles)
     match = re.fullmatch(r"(\d{1,2})(?::(\w+))?", quality)
     if match is None:
         names = ", ".join(QUALITIES)
@@ -101,7 +108,7 @@ def encoding(
     preset = match[2]
     if preset is not None and preset not in PRESETS:
         raise UsageError(f"--quality {quality}: no such preset", f"known are {' '.join(PRESETS)}", "choose one of them")
-    return Encoding(codec, int(match[1]), 0, preset, drop_dynamic_hdr, convert_audio)
+    return Encoding(codec, int(match[1]), 0, preset, drop_dynamic_hdr, convert_audio, convert_subtitles)
 
 
 def pictures(codec: str | None) -> Encoding:

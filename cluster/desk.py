@@ -29,6 +29,7 @@ class Wish:
     codec: str | None = None
     drop_dynamic_hdr: bool = False
     convert_audio: bool = False
+    convert_subtitles: bool = False
     start: Moment | None = None
     stop: Moment | None = None
     device: str = "any"
@@ -191,7 +192,8 @@ def _looked(source: str) -> Source:
 def _how(wish: Wish, film: str) -> Encoding:
     """Raises UsageError."""
     name = Path(PurePosixPath(film).name)
-    return encoding(wish.quality, wish.codec, name, wish.drop_dynamic_hdr, wish.convert_audio)
+    convert = wish.convert_audio, wish.convert_subtitles
+    return encoding(wish.quality, wish.codec, name, wish.drop_dynamic_hdr, *convert)
 
 
 def _spec(source: Source, target: str, how: Encoding, wish: Wish, out: str) -> JobSpec:

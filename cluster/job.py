@@ -77,6 +77,7 @@ class Encoding:
     preset: str | None  # x264's names, for every encoder; None: the default here
     drop_dynamic_hdr: bool = False  # go on without the metadata of Dolby Vision and HDR10+
     convert_audio: bool = False  # sound that the output's container can't hold; else it is left out
+    convert_subtitles: bool = False  # and subtitles that are text
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,7 @@ COLUMNS = {
     "codec": Column("codec", _one_of(("h264", "hevc", "av1"))),
     "drop_dynamic_hdr": Column("drop_dynamic_hdr", _truth),
     "convert_audio": Column("convert_audio", _truth),
+    "convert_subtitles": Column("convert_subtitles", _truth),
     "from": Column("start", _time),
     "until": Column("stop", _time),
     "device": Column("device", _one_of(DEVICES)),

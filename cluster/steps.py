@@ -255,9 +255,16 @@ class PipelineSteps:
             film, found = finish.write(info, index, parts, into, spec.suffix, plan.first, plan.last)
         else:
             film, whole = into / f"film{spec.suffix}", finish.as_film(info)
-            convert = spec.encoding.convert_audio
-            joined = stitch.stitch(whole, index, parts, film, first=plan.first, last=plan.last, convert_audio=convert)
-            joined.rename(film)
+            stitch.stitch(
+                whole,
+                index,
+                parts,
+                film,
+                first=plan.first,
+                last=plan.last,
+                convert_audio=spec.encoding.convert_audio,
+                convert_subtitles=spec.encoding.convert_subtitles,
+            ).rename(film)
             found = compare(whole, film, index, plan.first, plan.last, setup.threads)
         check_unchanged(spec.source)
         if not found.pts_equal:
@@ -269,6 +276,9 @@ class PipelineSteps:
             raise VerifyError("the output does not decode without fault", why, "report this film")
         if found.sound_changed:  # sound that the container can't hold is told as lost
             raise VerifyError(f"the film of {spec.source.name} has other sound than its source", "", "report this film")
+        if found.changed:
+            why = f"{', '.join(found.changed)}: other contents or times"
+            raise VerifyError(f"the film of {spec.source.name} is not its source beside the pictures", why, "report it")
         if found.changed:
             why = f"{', '.join(found.changed)}: other contents or times"
             raise VerifyError(f"the film of {spec.source.name} is not its source beside the pictures", why, "report it")

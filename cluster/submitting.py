@@ -17,6 +17,7 @@ from cluster.client.errors import Unreachable
 from cluster.common import KNOWN, Json, on_farm, told
 from cluster.config import (
     CONVERT_AUDIO,
+    CONVERT_SUBTITLES,
     DROP_DYNAMIC_HDR,
     PICTURE_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -61,6 +62,7 @@ def submit(
     codec: Annotated[str | None, typer.Option(help="h264, hevc or av1.")] = None,
     drop_dynamic_hdr: Annotated[bool, typer.Option("--drop-dynamic-hdr", help=DROP_DYNAMIC_HDR)] = False,
     convert_audio: Annotated[bool, typer.Option("--convert-audio", help=CONVERT_AUDIO)] = False,
+    convert_subtitles: Annotated[bool, typer.Option("--convert-subtitles", help=CONVERT_SUBTITLES)] = False,
     start: Annotated[str | None, typer.Option("--from", help="First moment of the output.")] = None,
     stop: Annotated[str | None, typer.Option("--until", help="Moment at which the output ends.")] = None,
     device: Annotated[str, typer.Option(help="any, cpu or cuda.")] = "any",
@@ -91,6 +93,7 @@ def submit(
         codec=codec,
         drop_dynamic_hdr=drop_dynamic_hdr,
         convert_audio=convert_audio,
+        convert_subtitles=convert_subtitles,
         start=start,
         stop=stop,
         device=device,

@@ -16,7 +16,7 @@ from cluster import folders, report
 from cluster.config import Request, UsageError, encoding, pictures, project_key
 from cluster.farm import Farm
 from cluster.inputs import Pair, check_target, check_writable
-from cluster.job import Failure, JobSpec, Step, StitchFacts, new_id, source_of
+from cluster.job import Encoding, Failure, JobSpec, Step, StitchFacts, new_id, source_of
 from cluster.ledger import Ledger, Unit
 from cluster.made import made_by
 from cluster.places import publish_file
@@ -122,15 +122,18 @@ class Swap:
         why = "no report says that it was made from this film, as it is now, with these options"
         raise UsageError(f"{pair.target} exists", why, "give --overwrite")
 
+    def _encoding(self, target: Path) -> Encoding:
+        request = self._request
+        convert = request.convert_audio, request.convert_subtitles
+        return encoding(request.quality, request.codec, target, request.drop_dynamic_hdr, *convert)
+
     def _spec(self, pair: Pair) -> JobSpec:
         request, target = self._request, pair.target
         return JobSpec(
             source=source_of(pair.source),
             target=str(target.resolve()),
             veil=request.veil,
-            encoding=pictures(request.codec)
-            if pair.to_folder
-            else encoding(request.quality, request.codec, target, request.drop_dynamic_hdr, request.convert_audio),
+            encoding=pictures(request.codec) if pair.to_folder else self._encoding(target),
             start=request.start,
             stop=request.stop,
             device=self._device,

@@ -5,8 +5,7 @@ source's times (Matroska and WebM count milliseconds, MPEG-TS 1/90000 s), each m
 more; `rounding` says that tick, and is 0 where times are equal to the last digit.
 """
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,10 +15,9 @@ import av.container
 import av.stream
 import numpy as np
 
-from pipeline import dynamic, kept
+from pipeline import dynamic, kept, subtitles, tracks
 from pipeline.facts import FrameIndex, Int64, StreamFacts, VideoInfo
 from pipeline.reading import decoded, open_input, video_stream
-from pipeline.stitch import Packet, within
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,58 +33,97 @@ class Comparison:
     shift: Fraction = Fraction(0)  # seconds by which the output's clock is moved
     rounding: Fraction = Fraction(0)  # seconds: one tick of the target's clock, if it can't hold the source's times
     damaged_out: int = 0  # frames of the output that don't decode without fault
-    converted: tuple[str, ...] = ()  # sound that the container couldn't hold, and what it became
+    converted: tuple[str, ...] = ()  # sound and text that the container couldn't hold, and what it became
     sound_changed: bool = False  # a track that is there isn't the source's; unlike `audio_equal`, not for lost ones
-
-
-@dataclass(slots=True)
-class _Track:
-    """Contents and times of one audio or subtitle stream."""
-
-    digest: "hashlib._Hash"
-    size: int
-    times: list[int]
-    time_base: Fraction
+    changed: tuple[str, ...] = ()  # streams that are there, but not with the source's contents or times
 
 
 def compare(
-    info: VideoInfo, target: Path, index: FrameIndex, first: int = 0, last: int | None = None, threads: int = 0
+    info: VideoInfo,
+    target: Path,
+    index: FrameIndex,
+    first: int = 0,
+    last: int | None = None,
+    threads: int = 0,
+    look: Callable[[int, av.VideoFrame], None] | None = None,
 ) -> Comparison:
-    """Decode the target's video and read every packet of both files once. Memory: some bytes per frame and packet."""
+    """Decode the target's video and read every packet of both files once. Memory: some bytes per frame and packet.
+    `look` gets each frame of the target and its number, from 0."""
     last = len(index) if last is None else last
     wanted = index.pts[first:last]
     part = None
     if (first, last) != (0, len(index)):
         end = int(index.pts[last - 1] + index.durations[last - 1])
         part = (info.source_time(int(wanted[0])), info.source_time(end))
-    with open_input(info.source) as container:
-        copied = [s for s in info.streams if kept.is_copied(s, info)]
-        before = _tracks(container, [s.index for s in copied if s.kind in ("audio", "subtitle")], part)
-    with open_input(target) as container:
-        found = [s for s in container.streams if s.type in ("audio", "subtitle")]
-        pairs, lost, converted = _pair(copied, list(container.streams))
-        after = _tracks(container, [s.index for s in found], None)
     with open_input(target) as container:
         stream = video_stream(container, next(s.index for s in container.streams if s.type == "video"))
         base = stream.time_base or Fraction(0)
-        seen, damaged = _times(container, stream, threads)
+        seen, damaged = _times(container, stream, threads, look)
     equal, shift, rounding = _same_times(wanted, info.time_base, seen, base)
     shift += info.moved
-    audio = [s.index for s in copied if s.kind == "audio"]
-    sound = {n: _same_track(before[n], after[pairs[n]], shift, rounding) for n in audio if n in pairs}
+    copied = [s for s in info.streams if kept.is_copied(s, info)]
+    pairs, lost, converted, wrong = _beside(info, target, copied, shift, rounding, part)
+    audio = {s.index for s in copied if s.kind == "audio"}
     return Comparison(
         frames_in=len(wanted),
         frames_out=len(seen),
         pts_equal=equal,
-        audio_equal=all(sound.get(n, False) for n in audio),
+        audio_equal=all(n in pairs and n not in wrong for n in audio),
         streams_lost=lost,
         converted=converted,
         stripped=_stripped(info),
         shift=shift,
         rounding=rounding,
         damaged_out=damaged,
-        sound_changed=not all(sound.values()),
+        sound_changed=not audio.isdisjoint(wrong),
+        changed=tuple(name(facts) for facts in copied if facts.index in wrong),
     )
+
+
+def _beside(
+    info: VideoInfo,
+    target: Path,
+    copied: Sequence[StreamFacts],
+    shift: Fraction,
+    rounding: Fraction,
+    part: tuple[Fraction, Fraction] | None,
+) -> tuple[dict[int, int], tuple[str, ...], tuple[str, ...], set[int]]:
+    """What became of the other streams: the numbers of those that are there as they were, in the source and in the
+    target; names of lost ones; what converted ones became; numbers of those that aren't as they should be."""
+    with open_input(info.source) as container:
+        before = tracks.read(container, [s.index for s in copied if s.kind in tracks.KINDS], part)
+        held = _attached(container)
+    with open_input(target) as container:
+        pairs, others, lost = _pair(copied, list(container.streams))
+        after = tracks.read(container, [s.index for s in container.streams if s.type in tracks.KINDS], None)
+        held_after = _attached(container)
+        ticks = {s.index: s.time_base or Fraction(0) for s in container.streams}
+        became = {number: _codec(container.streams[other]) for number, other in others.items()}
+    wrong, converted = set[int](), list[str]()
+    for facts in copied:
+        number = facts.index
+        if number in pairs and facts.kind in tracks.KINDS:
+            good = tracks.same(before[number], after[pairs[number]], shift, rounding)
+        elif number in pairs:
+            good = held.get(number) == held_after.get(pairs[number])
+        elif number not in others:
+            continue
+        elif facts.kind == "audio":
+            converted.append(f"{name(facts)}: {became[number]}")
+            good = tracks.same_sound(info.source, number, target, others[number], shift, part)
+        else:
+            looks = subtitles.kept_looks(became[number])
+            converted.append(f"{name(facts)}: {became[number]}, of its looks only {looks}")
+            slack = max(rounding, facts.time_base, ticks[others[number]])
+            good = tracks.same_words(info.source, number, target, others[number], shift, part, slack)
+        if not good:
+            wrong.add(number)
+    return pairs, lost, tuple(converted), wrong
+
+
+def _attached(container: av.container.InputContainer) -> dict[int, bytes]:
+    found = (s for s in container.streams if isinstance(s, av.stream.AttachmentStream))
+    return {s.index: bytes(s.data or b"") for s in found}
 
 
 def _stripped(info: VideoInfo) -> tuple[str, ...]:
@@ -108,25 +145,26 @@ def name(stream: StreamFacts) -> str:
 
 def _pair(
     copied: Sequence[StreamFacts], found: Sequence[av.stream.Stream]
-) -> tuple[dict[int, int], tuple[str, ...], tuple[str, ...]]:
-    """Number in the source to number in the target, the names of those that aren't there, and those that are there as
-    another kind of sound. Order is kept within a kind, so the next stream of the same kind and codec is the one."""
+) -> tuple[dict[int, int], dict[int, int], tuple[str, ...]]:
+    """Number in the source to number in the target, of those that are there as they were and of those that are there
+    as another kind of sound or text; and the names of those that aren't there. Order is kept within a kind, so the next
+    stream of the same kind and codec is the one."""
     free = list(found)
-    pairs: dict[int, int] = {}
+    pairs, others, lost = dict[int, int](), dict[int, int](), list[str]()
     for facts in copied:
         match = next((s for s in free if s.type == facts.kind and _codec(s) == _family(facts.codec)), None)
         if match is not None:
             free.remove(match)
             pairs[facts.index] = match.index
-    lost, converted = list[str](), list[str]()
     for facts in (facts for facts in copied if facts.index not in pairs):
-        other = next((s for s in free if s.type == facts.kind == "audio"), None)
+        may = facts.kind == "audio" or facts.codec in subtitles.TEXT
+        other = next((s for s in free if may and s.type == facts.kind), None)
         if other is None:
             lost.append(name(facts))
         else:
             free.remove(other)
-            converted.append(f"{name(facts)}: {_codec(other)}")
-    return pairs, tuple(lost), tuple(converted)
+            others[facts.index] = other.index
+    return pairs, others, tuple(lost)
 
 
 def _codec(stream: av.stream.Stream) -> str:
@@ -138,37 +176,16 @@ def _family(codec: str) -> str:
     return "mpeg audio" if codec in ("mp1", "mp2", "mp3") else codec  # MP4 has one name for the three
 
 
-def _tracks(
-    container: av.container.InputContainer, numbers: Sequence[int], part: tuple[Fraction, Fraction] | None
-) -> dict[int, _Track]:
-    streams = [container.streams[number] for number in numbers]
-    tracks = {s.index: _Track(hashlib.sha256(), 0, [], s.time_base or Fraction(0)) for s in streams}
-    for stream in container.streams:
-        if stream.index not in tracks:
-            stream.discard = av.stream.Discard.all
-    for packet in container.demux(streams) if streams else ():
-        if packet.size == 0 or (packet.pts is None and packet.dts is None) or not within(packet, part):
-            continue
-        track, payload = tracks[packet.stream_index], _payload(packet)
-        track.digest.update(payload)
-        track.size += len(payload)
-        track.times.append(packet.pts if packet.pts is not None else packet.dts or 0)
-    return tracks
-
-
-def _payload(packet: Packet) -> memoryview:
-    """The packet's bytes without an ADTS header, which AAC has in some containers and not in others."""
-    data = memoryview(packet)
-    context = packet.stream.codec_context
-    aac = context is not None and context.name.startswith("aac")
-    if aac and len(data) > 7 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
-        return data[7 if data[1] & 1 else 9 :]
-    return data
-
-
-def _times(container: av.container.InputContainer, stream: av.VideoStream, threads: int) -> tuple[Int64, int]:
+def _times(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    threads: int,
+    look: Callable[[int, av.VideoFrame], None] | None,
+) -> tuple[Int64, int]:
     seen, damaged = [], 0
     for frame, lost in decoded(container, stream, threads):
+        if look is not None:
+            look(len(seen), frame)
         damaged += lost + frame.is_corrupt
         seen.append(-1 if frame.pts is None else frame.pts)
     return np.array(seen, np.int64), damaged
@@ -188,15 +205,3 @@ def _same_times(wanted: Int64, base: Fraction, seen: Int64, target_base: Fractio
     rising = bool(np.all(np.diff(seen) > 0))
     inexact = (base / target_base).denominator != 1
     return rising and inexact and (high - low) * unit <= target_base, shift, target_base
-
-
-def _same_track(before: _Track, after: _Track, shift: Fraction, rounding: Fraction) -> bool:
-    if before.size != after.size or before.digest.digest() != after.digest.digest():
-        return False
-    if not before.times:
-        return True
-    # A container may cut sound without frames (PCM) into other packets; begin and end still have to agree.
-    slack = max(before.time_base, after.time_base, rounding)
-    pairs = zip(before.times, after.times, strict=True) if len(before.times) == len(after.times) else ()
-    ends = [(before.times[0], after.times[0]), *pairs]
-    return all(abs(b * after.time_base - a * before.time_base - shift) <= slack for a, b in ends)

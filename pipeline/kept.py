@@ -27,6 +27,14 @@ _NAMED_IN_TS = frozenset({
     "dvb_teletext", "scte_35",
 })
 # fmt: on
+# QuickTime numbers languages; FFmpeg finds the number by one spelling of ISO 639-2 only, and it is one or the other's.
+# fmt: off
+_IN_MOV = {
+    "deu": "ger", "nld": "dut", "swe": "sve", "ell": "gre", "isl": "ice", "zho": "chi", "sqi": "alb", "mkd": "mac",
+    "hye": "arm", "kat": "geo", "fas": "per", "mya": "bur", "msa": "may", "bod": "tib", "eus": "baq", "cym": "wel",
+    "rum": "ron", "cze": "ces", "slo": "slk", "fre": "fra",
+}
+# fmt: on
 _OWN_CLOCK = ("mov", "matroska", "nut")  # containers whose times begin where the author says
 
 # Where it was taken, on what very device, by and of whom: in QuickTime, Android, EXIF, XMP and Matroska spellings.
@@ -98,6 +106,14 @@ def is_copied(stream: StreamFacts, info: VideoInfo) -> bool:
 def tags(metadata: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The tags that are kept."""
     return {k: v for k, v in metadata if not _IDENTIFIES.search(k) and not _STALE.search(k)}
+
+
+def stream_tags(metadata: Iterable[tuple[str, str]], muxer: str) -> dict[str, str]:
+    """The tags of a stream that are kept, as the container has to be told them."""
+    found = tags(metadata)
+    if muxer == "mov" and "language" in found:
+        found["language"] = _IN_MOV.get(found["language"], found["language"])
+    return found
 
 
 def stripped_tags(metadata: Iterable[tuple[str, str]]) -> tuple[str, ...]:

@@ -124,6 +124,27 @@ def _resampled(source: Path, number: int, new: av.AudioStream) -> Iterator[tuple
     yield from _drained(resampler, first, done, context.sample_rate)
 
 
+def span(source: Path, number: int, part: Part) -> tuple[Fraction, Fraction] | None:
+    """Seconds of the film's own clock from the first sample that is heard to the last one's end; None for none."""
+    begin: Fraction | None = None
+    end = Fraction(0)
+    with open_input(source) as container:
+        stream = container.streams[number]
+        for packet in container.demux(stream):
+            try:
+                frames = cast(list[av.AudioFrame], packet.decode())
+            except av.error.InvalidDataError:
+                continue
+            for frame in frames:
+                time = end if frame.pts is None else frame.pts * (frame.time_base or Fraction(0))
+                begin = time if begin is None else min(begin, time)
+                end = max(end, time + Fraction(frame.samples, frame.sample_rate))
+    if begin is None:
+        return None
+    low, high = part if part is not None else (begin, end)
+    return (max(begin, low), min(end, high)) if max(begin, low) < min(end, high) else None
+
+
 def _drained(resampler: av.AudioResampler, first: Fraction | None, done: int, rate: int) -> Iterator[tuple[int, Any]]:
     if first is None:
         return

@@ -7,7 +7,6 @@ go along that begin within it; subtitles that began before are shortened.
 """
 
 import heapq
-import io
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from contextlib import ExitStack
 from fractions import Fraction
 from math import lcm
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import cast
 
 import av
 import av.container
@@ -23,13 +22,12 @@ import av.error
 import av.stream
 import numpy as np
 
-from pipeline import kept, sound
+from pipeline import beside, kept, sound, subtitles
+from pipeline.beside import Packet
 from pipeline.encode import Segment, origin, output_error, ticks_per_tick
 from pipeline.errors import OutputError, PipelineError, VerifyError
 from pipeline.facts import FrameIndex, Int64, VideoInfo
 from pipeline.reading import open_input, video_stream
-
-Packet: TypeAlias = "av.Packet[av.stream.Stream]"
 
 _MOV = ("mp4", "mov")
 _MAX_TIMESCALE = 2**31 - 1
@@ -52,10 +50,11 @@ def stitch(
     first: int = 0,
     last: int,
     convert_audio: bool = False,
+    convert_subtitles: bool = False,
 ) -> Path:
     """Write the frames [first, last) and what belongs to them to a new file beside `target`, and return its path;
-    `publish` gives it its name. `convert_audio`: sound that the container can't hold becomes AAC or Opus; else it is
-    left out.
+    `publish` gives it its name. `convert_audio`: sound that the container can't hold becomes AAC or Opus;
+    `convert_subtitles`: text becomes the container's own kind of text. Else they are left out.
 
     Raises OutputError when it can't be written, VerifyError when the segments aren't the frames asked for; nothing is
     left behind then.
@@ -68,7 +67,9 @@ def stitch(
             head = stack.enter_context(open_input(segments[0].path))
             muxer = kept.muxer_for(target, video_stream(head, 0).codec_context.codec.canonical_name)
             source = stack.enter_context(open_input(info.source))
-            _Stitcher(info, index, segments, part, muxer, first, last, convert_audio).run(source, video_stream(head, 0))
+            convert = frozenset({"audio"} if convert_audio else ()) | ({"subtitle"} if convert_subtitles else set())
+            joined = _Stitcher(info, index, segments, part, muxer, first, last, convert)
+            joined.run(source, video_stream(head, 0))
         with part.open("rb+") as file:
             os.fsync(file.fileno())
     except BaseException:
@@ -103,9 +104,9 @@ class _Stitcher:
         muxer: str,
         first: int,
         last: int,
-        convert_audio: bool,
+        convert: frozenset[str],
     ) -> None:
-        self._convert, self._converted = convert_audio, dict[int, av.AudioStream]()
+        self._convert, self._converted = convert, dict[int, av.stream.Stream]()
         self._info, self._part, self._muxer = info, part, muxer
         self._segments = sorted(segments, key=lambda segment: segment.first_pts)
         self._pts: Int64 = index.pts[first:last]
@@ -163,19 +164,25 @@ class _Stitcher:
             video.codec_context.codec_tag = "hvc1"  # the only name that Apple's players take
         if self._info.display_matrix is not None:
             video.set_display_matrix(self._info.display_matrix)
-        video.metadata.update(kept.tags(facts.metadata))
+        video.metadata.update(kept.stream_tags(facts.metadata, self._muxer))
         return video
 
     def _add(self, out: av.container.OutputContainer, stream: av.stream.Stream) -> av.stream.Stream | None:
         """The same stream in the output; None where the container can't hold it."""
-        facts, new = self._info.streams[stream.index], stream
-        if not kept.is_named(self._muxer, facts.codec) or not holds(self._muxer, stream):
-            if not (self._convert and isinstance(stream, av.AudioStream) and stream.codec_context is not None):
-                return None
-            new = self._converted[stream.index] = sound.add_track(out, self._muxer, stream)
-        else:
+        facts = self._info.streams[stream.index]
+        if kept.is_named(self._muxer, facts.codec) and beside.holds(self._muxer, stream):
             new = out.add_stream_from_template(stream, opaque=True)
-        new.metadata.update(kept.tags(facts.metadata))
+        elif stream.type not in self._convert or stream.codec_context is None:
+            return None
+        else:
+            if isinstance(stream, av.AudioStream):
+                new = sound.add_track(out, self._muxer, stream)
+            elif subtitles.becomes(self._muxer, stream):
+                new = subtitles.add_track(out, self._muxer, stream)
+            else:
+                return None
+            self._converted[stream.index] = new
+        new.metadata.update(kept.stream_tags(facts.metadata, self._muxer))
         new.disposition = facts.disposition  # type: ignore[assignment]
         return new
 
@@ -203,9 +210,14 @@ class _Stitcher:
         """Both sides in order of decoding time, so that nothing piles up in the muxer."""
         frames = self._video_packets(video, extradata)
         ahead = next(frames, None)
-        others = [self._other_packets(source, {n: s for n, s in pairs.items() if n not in self._converted})]
+        copied = {n: s for n, s in pairs.items() if n not in self._converted}
+        others = [beside.packets(source, copied, self._shift, self._range)]
         for number, new in self._converted.items():
-            others.append(sound.packets(self._info.source, number, new, self._shift, self._range))
+            where = (self._info.source, number)
+            if isinstance(new, av.AudioStream):
+                others.append(sound.packets(*where, new, self._shift, self._range))
+            else:
+                others.append(subtitles.packets(*where, new, self._shift, self._range))
         for packet, time in heapq.merge(*others, key=lambda item: item[1]):
             while ahead is not None and ahead[1] <= time:
                 out.mux_one(ahead[0])
@@ -249,63 +261,9 @@ class _Stitcher:
                 raise _wrong(segment, "it has another number of packets than frames")
             done += segment.frames
 
-    def _other_packets(
-        self, source: av.container.InputContainer, pairs: dict[int, av.stream.Stream]
-    ) -> Iterator[tuple[Packet, Fraction]]:
-        wanted = [s for s in source.streams if s.index in pairs and s.type != "attachment"]
-        for stream in source.streams:
-            if stream not in wanted:
-                stream.discard = av.stream.Discard.all
-        last: dict[int, int] = {}
-        for packet in source.demux(wanted) if wanted else ():
-            base = packet.time_base
-            if packet.size == 0 or (packet.pts is None and packet.dts is None) or not within(packet, self._range):
-                continue
-            move = round(self._shift / base)
-            pts = packet.pts if packet.pts is not None else cast(int, packet.dts)
-            dts = packet.dts if packet.dts is not None else pts
-            # A muxer takes rising decoding times only; sources that don't have them are set right by the least.
-            number = packet.stream_index
-            dts = max(dts + move, last.get(number, dts + move - 1) + 1)
-            last[number] = dts
-            packet.stream = pairs[number]
-            packet.dts, packet.pts = dts, max(pts + move, dts)
-            yield packet, dts * base
-
 
 def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[Packet]:
     yield from (cast(Packet, packet) for packet in container.demux(stream) if packet.size)
-
-
-def holds(muxer: str, stream: av.stream.Stream) -> bool:
-    """Whether the container takes such a stream. Some muxers say no only when they write the header (FLAC in MOV), and
-    then for the whole file: so each stream is tried alone, in memory."""
-    try:
-        with av.open(io.BytesIO(), "w", format=muxer) as trial:
-            trial.add_stream_from_template(stream, opaque=True)
-            trial.start_encoding()
-    except (av.error.FFmpegError, ValueError):
-        return False
-    return True
-
-
-def within(packet: Packet, part: tuple[Fraction, Fraction] | None) -> bool:
-    """Whether a packet of another stream goes along with this part of the film, in seconds of the source. A subtitle
-    that began before it is cut to begin with it."""
-    if part is None:
-        return True
-    base = packet.time_base
-    pts = packet.pts if packet.pts is not None else cast(int, packet.dts)
-    if pts * base >= part[1]:
-        return False
-    if pts * base >= part[0]:
-        return True
-    end = pts + (packet.duration or 0)
-    if packet.stream.type != "subtitle" or end * base <= part[0]:
-        return False
-    packet.pts = packet.dts = -(-part[0] // base)
-    packet.duration = end - packet.pts
-    return True
 
 
 def _wrong(segment: Segment, why: str) -> VerifyError:

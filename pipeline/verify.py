@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from pipeline import kept, video
@@ -17,6 +18,8 @@ from pipeline.stills.held import hold
 from pipeline.stills.kinds import is_pictures
 
 Tags = tuple[tuple[str, str], ...]
+
+_CHAPTER = Fraction(1, 500)  # seconds: containers count milliseconds, and round begin and shift
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ class _Beside:
 
     tags: Tags
     stream_tags: Tags  # of all streams
-    chapters: tuple[str, ...]  # their titles
+    chapters: tuple[tuple[str, Fraction], ...]  # their titles, and the seconds at which they begin
+    timecode: str  # of the first frame; "" for none
     pictures: int  # cover art and thumbnails
     videos: int
 
@@ -75,9 +79,10 @@ def verify(
             *_pictures(found),
             _sound(found, info),
             _streams(found),
+            _contents(found),
             *_converted(found),
             _tags(before, after),
-            *([_chapters(before, after)] if whole else []),
+            *([_chapters(before, after, found.shift), _timecode(before, after)] if whole else []),
             _left_in(after),
             Check("left out on purpose", True, _told(found.stripped), found.stripped),
         )
@@ -127,16 +132,33 @@ def _streams(found: Comparison) -> Check:
 
 def _converted(found: Comparison) -> tuple[Check, ...]:
     told = _told(found.converted)
-    return (Check("sound of another kind", True, told, found.converted),) if found.converted else ()
+    return (Check("of another kind", True, told, found.converted),) if found.converted else ()
+
+
+def _contents(found: Comparison) -> Check:
+    """Of subtitles, data and attachments, and of what was converted."""
+    changed = tuple(name for name in found.changed if " audio " not in name or name in _became(found))
+    told = _told(changed, "not as in the source: ") if changed else "those of the source, at its times"
+    return Check("contents of streams", not changed, told, changed)
+
+
+def _became(found: Comparison) -> set[str]:
+    return {each.split(":")[0] for each in found.converted}
 
 
 def _beside(path: Path) -> _Beside:
     with open_input(path) as container:
         films = [s for s in container.streams if s.type == "video"]
         stills = sum(bool(int(s.disposition) & STILL) for s in films)
-        titles = tuple(str(chapter["metadata"].get("title", "")) for chapter in container.chapters())
+        chapters = tuple(
+            (str(each["metadata"].get("title", "")), each["start"] * Fraction(each["time_base"] or 0))
+            for each in container.chapters()
+        )
+        tagged = (container.metadata, *(stream.metadata for stream in container.streams))
+        every = (each for tags in tagged for each in tags.items())
+        timecode = next((value for key, value in every if key.lower() == "timecode"), "")
         of_streams = tuple(tag for stream in container.streams for tag in stream.metadata.items())
-        return _Beside(tuple(container.metadata.items()), of_streams, titles, stills, len(films) - stills)
+        return _Beside(tuple(container.metadata.items()), of_streams, chapters, timecode, stills, len(films) - stills)
 
 
 def _tags(before: _Beside, after: _Beside) -> Check:
@@ -154,10 +176,20 @@ def _same(value: str | None, wanted: str) -> bool:
     return value is not None and one == other
 
 
-def _chapters(before: _Beside, after: _Beside) -> Check:
-    good = before.chapters == after.chapters
+def _chapters(before: _Beside, after: _Beside, shift: Fraction) -> Check:
+    good = len(before.chapters) == len(after.chapters) and all(
+        title == other and abs(start + shift - begin) <= _CHAPTER
+        for (title, start), (other, begin) in zip(before.chapters, after.chapters, strict=True)
+    )
     told = f"all {len(before.chapters)} are there" if before.chapters else "there are none"
-    return Check("chapters", good, told if good else f"{len(after.chapters)} of {len(before.chapters)}, or other names")
+    other = f"{len(after.chapters)} of {len(before.chapters)}, or other names or times"
+    return Check("chapters", good, told if good else other)
+
+
+def _timecode(before: _Beside, after: _Beside) -> Check:
+    good = before.timecode.replace(";", ":") == after.timecode.replace(";", ":")
+    told = before.timecode or "there is none"
+    return Check("timecode", good, told if good else f"{after.timecode or 'none'} instead of {told}")
 
 
 def _left_in(after: _Beside) -> Check:

@@ -110,6 +110,7 @@ def _wish(ctx: Context, user: User, asked: NewJob) -> Wish:
         codec=asked.codec,
         drop_dynamic_hdr=asked.drop_dynamic_hdr,
         convert_audio=asked.convert_audio,
+        convert_subtitles=asked.convert_subtitles,
         start=moment(asked.start) if asked.start is not None else None,
         stop=moment(asked.stop) if asked.stop is not None else None,
         device=asked.device,

@@ -134,6 +134,7 @@ class Far:
             "codec": asked.codec,
             "drop_dynamic_hdr": asked.drop_dynamic_hdr or None,
             "convert_audio": asked.convert_audio or None,
+            "convert_subtitles": asked.convert_subtitles or None,
             "start": asked.start,
             "stop": asked.stop,
             "device": asked.device,

@@ -23,6 +23,7 @@ class Asked:
     codec: str | None = None
     drop_dynamic_hdr: bool = False
     convert_audio: bool = False
+    convert_subtitles: bool = False
     start: str | None = None
     stop: str | None = None
     device: str = "any"

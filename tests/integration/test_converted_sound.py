@@ -7,13 +7,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from carry import carry
+from carry import carry, segments_of
 from filmgen import Film, ffmpeg, make
 
 from pipeline import video
-from pipeline.chunk import plan
 from pipeline.compare import compare
-from pipeline.encode import Segment, file_sha256
 from pipeline.stitch import stitch
 from pipeline.verify import verify
 
@@ -68,16 +66,8 @@ def _at(path: Path, wanted: float) -> float:
 
 def _converted(source: Path, target: Path, codec: str | None = None, part: tuple[int, int] | None = None) -> Any:
     info, index = carry(source, target.with_name(f"left{target.suffix}"), codec, part)
-    work = target.parent / f"work-{source.name}"
     first, last = part or (0, len(index))
-    chunks = plan(index, target=Fraction(1, 2), first=first, last=last)
-    segments = []
-    for chunk in chunks:
-        path = work / f"{chunk.index}.nut"
-        pts = index.pts[chunk.start : chunk.stop]
-        segments.append(
-            Segment(path, chunk.index, len(pts), int(pts[0]), int(pts[-1]), file_sha256(path), path.stat().st_size, 2)
-        )
+    segments = segments_of(source, target.parent, index, part)
     made = stitch(info, index, segments, target, first=first, last=last, convert_audio=True)
     made.rename(target)
     return compare(info, target, index, first, last, threads=1)
@@ -119,7 +109,7 @@ def test_verify_tells_what_was_converted(tmp_path: Path) -> None:
     source, target = _source(tmp_path, "libopus"), tmp_path / "out.mov"
     _converted(source, target, "h264")
     found = verify(source, target, threads=1)
-    assert [c.items for c in found.checks if c.name == "sound of another kind"] == [("stream 1 audio opus fra: aac",)]
+    assert [c.items for c in found.checks if c.name == "of another kind"] == [("stream 1 audio opus fra: aac",)]
     assert {c.name: c.good for c in found.checks}["sound"]
     assert video.ingest(target, tmp_path / "again").streams[1].language == "fra"
 

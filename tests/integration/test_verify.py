@@ -9,6 +9,8 @@ import pytest
 from command import Ran, veilfarm
 from filmgen import Film, ffmpeg, make
 
+from pipeline.verify import verify
+
 TAGGED = ("-metadata", "title=A talk", "-metadata", "artist=Kim")
 
 
@@ -35,6 +37,61 @@ def test_a_copy_is_the_same(film: Path, tmp_path: Path) -> None:
     assert "30 of 30" in ran.out
     assert "every packet of 2 tracks is the same" in ran.out
     assert "all 2 are there" in ran.out
+
+
+META = """;FFMETADATA1
+[CHAPTER]
+TIMEBASE=1/1000
+START=0
+END={end}
+title=First
+[CHAPTER]
+TIMEBASE=1/1000
+START={end}
+END=1000
+title=Second
+"""
+SRT = "1\n00:00:00,{begin} --> 00:00:00,800\n{text}\n"
+
+
+def _rich(film: Path, folder: Path, **other: Any) -> Path:
+    """The film with chapters, subtitles, a timecode and a font."""
+    have = {"end": 400, "begin": 100, "text": "Hello", "code": "01:00:00:00", "font": 1} | other
+    folder.mkdir()
+    (folder / "meta.txt").write_text(META.format(**have))
+    (folder / "text.srt").write_text(SRT.format(**have))
+    (folder / "font.ttf").write_bytes(bytes([0, 1, 0, have["font"]]) * 100)
+    font = ("-attach", folder / "font.ttf", "-metadata:s:t:0", "mimetype=font/ttf")
+    ffmpeg("-i", film, "-i", folder / "text.srt", "-i", folder / "meta.txt", "-map", "0", "-map", "1", "-map_chapters",
+           "2", "-c", "copy", "-metadata", f"timecode={have['code']}", *font, folder / "rich.mkv")  # fmt: skip
+    return folder / "rich.mkv"
+
+
+@pytest.mark.parametrize(
+    ("other", "bad"),
+    [
+        ({}, None),
+        ({"end": 450}, "chapters"),
+        ({"begin": 150}, "contents of streams"),
+        ({"text": "Hallo"}, "contents of streams"),
+        ({"font": 2}, "contents of streams"),
+        ({"code": "02:00:00:00"}, "timecode"),
+    ],
+)
+def test_contents_of_all_that_lies_beside(film: Path, tmp_path: Path, other: dict[str, Any], bad: str | None) -> None:
+    found = verify(_rich(film, tmp_path / "a"), _rich(film, tmp_path / "b", **other), threads=1)
+    wrong = {check.name for check in found.checks if not check.good}
+    assert wrong - {"tags"} == ({bad} if bad else set())  # a timecode is a tag of Matroska, too
+
+
+def test_converted_sound_that_is_late_is_noticed(film: Path, tmp_path: Path) -> None:
+    for name, late, good in (("right", "0", True), ("late", "0.2", False)):
+        target = tmp_path / f"{name}.mkv"
+        ffmpeg("-i", film, "-itsoffset", late, "-i", film, "-map", "0:v", "-map", "1:a", "-c", "copy", *TAGGED,
+               "-c:a", "libopus", target)  # fmt: skip
+        found = {check.name: check for check in verify(film, target, threads=1).checks}
+        assert found["contents of streams"].good is good, name
+        assert len(found["of another kind"].items) == 2
 
 
 def test_what_swap_makes_is_the_same(film: Path, tmp_path: Path) -> None:

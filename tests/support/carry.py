@@ -9,7 +9,7 @@ from pipeline import video
 from pipeline.chunk import plan
 from pipeline.compare import Comparison, compare
 from pipeline.decode import read
-from pipeline.encode import EncoderSettings, SegmentWriter, verify_segment
+from pipeline.encode import EncoderSettings, Segment, SegmentWriter, file_sha256, verify_segment
 from pipeline.facts import FrameIndex, VideoInfo
 from pipeline.stitch import publish, stitch
 
@@ -47,3 +47,14 @@ def run(
 def numbers(info: VideoInfo, index: FrameIndex) -> list[int]:
     """Which frame of the generator each frame of the index is."""
     return [read_stamp(p.planes[0], p.layout.depth) for p in read(info, index, 0, len(index))]
+
+
+def segments_of(source: Path, folder: Path, index: FrameIndex, part: tuple[int, int] | None = None) -> list[Segment]:
+    """Those that `carry` left behind for a target in this folder."""
+    first, last = part or (0, len(index))
+    segments = []
+    for chunk in plan(index, target=Fraction(1, 2), first=first, last=last):
+        path, pts = folder / f"work-{source.name}" / f"{chunk.index}.nut", index.pts[chunk.start : chunk.stop]
+        ends = int(pts[0]), int(pts[-1])
+        segments.append(Segment(path, chunk.index, len(pts), *ends, file_sha256(path), path.stat().st_size, 2))
+    return segments

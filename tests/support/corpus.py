@@ -24,8 +24,8 @@ from filmgen import Film, ffmpeg, make
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from pipeline.beside import holds
 from pipeline.kept import MUXERS, is_named
-from pipeline.stitch import holds
 from pipeline.verify import verify
 
 CODECS = {

@@ -40,7 +40,12 @@ def test_a_job_is_made_shown_and_listed(api: Api, film: str) -> None:
     assert made.headers["location"] == f"/v1/jobs/{job['job']}"
     assert (job["name"], job["owner"], job["team"], job["state"]) == ("talk.mp4", "kim", "news", "queued")
     encoding = {"codec": None, "crf": 20, "crf_offset": 0, "preset": "slow"}
-    assert job["settings"]["encoding"] == {**encoding, "convert_audio": False, "drop_dynamic_hdr": False}
+    assert job["settings"]["encoding"] == {
+        **encoding,
+        "convert_audio": False,
+        "convert_subtitles": False,
+        "drop_dynamic_hdr": False,
+    }
     assert job["settings"]["start"] == {"seconds": "125/2", "frame": None}
     assert job["source"] == film
     assert api.book.control(job["job"]).priority == 3

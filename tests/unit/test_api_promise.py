@@ -53,6 +53,7 @@ BODIES = {
         "codec": "encoder",
         "drop_dynamic_hdr": "a switch",
         "convert_audio": "a switch",
+        "convert_subtitles": "a switch",
         "start": "a time",
         "stop": "a time",
         "device": "one of three words",

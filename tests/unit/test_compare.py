@@ -44,7 +44,7 @@ def test_sound_that_is_missing_is_not_equal(
     monkeypatch: pytest.MonkeyPatch, pairs: dict[int, int], same: bool, equal: bool, changed: bool
 ) -> None:
     def audio(number: int) -> Any:
-        return SimpleNamespace(index=number, kind="audio")
+        return SimpleNamespace(index=number, kind="audio", codec="aac", language="")
 
     info: Any = SimpleNamespace(
         source=Path("a"), streams=(audio(1), audio(2)), time_base=Fraction(1, 25), moved=Fraction(0), metadata=()
@@ -54,9 +54,9 @@ def test_sound_that_is_missing_is_not_equal(
     monkeypatch.setattr(module, "open_input", lambda path: FakeFile())
     monkeypatch.setattr("pipeline.kept.is_copied", lambda stream, info: True)
     monkeypatch.setattr(module, "_stripped", lambda info: ())
-    monkeypatch.setattr(module, "_pair", lambda copied, found: (pairs, (), ()))
-    monkeypatch.setattr(module, "_tracks", lambda container, numbers, part: {1: None, 2: None})
-    monkeypatch.setattr(module, "_same_track", lambda *args: same)
+    monkeypatch.setattr(module, "_pair", lambda copied, found: (pairs, {}, ()))
+    monkeypatch.setattr("pipeline.tracks.read", lambda container, numbers, part: {1: None, 2: None})
+    monkeypatch.setattr("pipeline.tracks.same", lambda *args: same)
     monkeypatch.setattr(module, "video_stream", lambda container, number: FakeStream(0, "video"))
     monkeypatch.setattr(module, "_times", lambda container, stream, threads: (np.arange(3), 0))
     found = module.compare(info, Path("b"), index)

@@ -30,6 +30,7 @@ OPTIONS = {
         "codec": "encoder",
         "drop_dynamic_hdr": "a switch",
         "convert_audio": "a switch",
+        "convert_subtitles": "a switch",
         "start": "a time",
         "stop": "a time",
         "workers": "a number",
@@ -96,6 +97,7 @@ OPTIONS = {
         "codec": "encoder",
         "drop_dynamic_hdr": "a switch",
         "convert_audio": "a switch",
+        "convert_subtitles": "a switch",
         "start": "a time",
         "stop": "a time",
         "device": "one of three words",
@@ -160,7 +162,7 @@ OPTIONS = {
 RECORDS: dict[type, set[str]] = {
     config.Request: {
         *("inputs", "output", "veil", "seed_key", "quality", "codec", "start", "stop", "workers", "device", "report"),
-        *("overwrite", "resume", "work", "drop_dynamic_hdr", "convert_audio"),
+        *("overwrite", "resume", "work", "drop_dynamic_hdr", "convert_audio", "convert_subtitles"),
     },
     job.JobSpec: {
         *("source", "target", "veil", "encoding", "start", "stop", "device", "key_fingerprint"),
@@ -168,7 +170,7 @@ RECORDS: dict[type, set[str]] = {
     },
     job.Source: {"place", "bytes", "version"},
     job.Publish: {"name", "overwrite"},
-    job.Encoding: {"codec", "crf", "crf_offset", "preset", "drop_dynamic_hdr", "convert_audio"},
+    job.Encoding: {"codec", "crf", "crf_offset", "preset", "drop_dynamic_hdr", "convert_audio", "convert_subtitles"},
     job.Moment: {"seconds", "frame"},
     workers.Order: {"store", "job", "unit", "attempt", "secret", "sharers", "lean", "chunk_frames", "edits"},
     edits.Edit: {
@@ -223,7 +225,8 @@ def test_the_environment_that_is_read_names_the_farm() -> None:
 def test_a_line_of_a_list_has_no_room_for_a_face() -> None:
     assert set(manifest.COLUMNS) == {
         *("source", "to", "veil", "quality", "codec", "from", "until", "device", "priority", "limit", "deadline"),
-        *("after", "owner", "name", "id", "overwrite", "review", "drop_dynamic_hdr", "convert_audio"),
+        *("after", "owner", "name", "id", "overwrite", "review"),
+        *("drop_dynamic_hdr", "convert_audio", "convert_subtitles"),
     }
 
 
