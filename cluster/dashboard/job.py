@@ -1,8 +1,6 @@
 """One job: its film as a strip, history, what it took, its parts' logs; and the film to fetch."""
 
-import dataclasses
 import json
-import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
@@ -11,7 +9,6 @@ from cluster.account import Progress
 from cluster.api.context import Context, Ctx, seen
 from cluster.api.models import JOB
 from cluster.api.problems import Problem
-from cluster.book import Entry
 from cluster.dashboard.jobs import facts
 from cluster.dashboard.pages import Looker, Page, drawn
 from cluster.dashboard.strip import Strip, Strips
@@ -26,7 +23,6 @@ router = APIRouter(route_class=Page, include_in_schema=False)
 JobId = Annotated[str, Path(pattern=JOB)]
 ChunkNumber = Annotated[int, Path(ge=0, le=10**7)]
 STRIPS = Strips()
-_PERSON = re.compile(r"\b(person )(\d{1,9})\b")
 _ENTRIES = 200  # lines of history on the page
 _LINES = 500  # of a log on the page
 STATES = ("open", "analysing", "analysed", "rendering", "rendered")  # the least far first
@@ -70,18 +66,12 @@ def _job(ctx: Context, user: User, job: str) -> dict[str, Any]:
         "number": number,
         "width": WIDTH,
         "done": {state: strip.share(state) for state in reversed(STATES)},
-        "history": [_counted(entry) for entry in reversed(history[-_ENTRIES:])],
+        "history": history[: -_ENTRIES - 1 : -1],
         "older": max(0, len(history) - _ENTRIES),
         "result": result,
         "estimate": _estimate(ctx, spec, strip),
         "steps": list(Step),
     }
-
-
-def _counted(entry: Entry) -> Entry:
-    """With people counted from 1, as pages do."""
-    told = _PERSON.sub(lambda match: f"{match[1]}{int(match[2]) + 1}", entry.what)
-    return dataclasses.replace(entry, what=told)
 
 
 def _moment(moment: Moment | None) -> str:

@@ -20,6 +20,7 @@ from cluster import sessions
 from cluster.api.context import Ctx
 from cluster.api.problems import Problem
 from cluster.book import NoSuchJob, NotNow
+from cluster.dashboard import history
 from cluster.dashboard.marks import avatar
 from cluster.dashboard.said import COOKIE as SAID
 from cluster.dashboard.said import heard
@@ -75,6 +76,8 @@ def drawn(request: Request, template: str, status: int = 200, fragment: bool = F
         "theme": theme if theme in THEMES else "",
         "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         "path": request.url.path,
+        "told_line": history.line,
+        "told_text": history.text,
     }
     said = None if fragment else heard(request, common["t"])
     text = _JINJA.get_template(template).render(common | {"said": said} | facts)
