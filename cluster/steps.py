@@ -109,9 +109,11 @@ class PipelineSteps:
 
     def index(self, setup: Setup, into: Path, tick: Tick) -> IndexFacts:
         """See Steps."""
-        from pipeline import video
+        from pipeline import dynamic, video
 
-        index = video.index(film_info(setup.film, setup.source), tick, setup.threads)
+        info = film_info(setup.film, setup.source)
+        index = video.index(info, tick, setup.threads)
+        dynamic.check(dynamic.with_late(info, index), setup.spec.encoding.drop_dynamic_hdr)
         index.save(into / "index.npz")
         return IndexFacts(len(index), index.seconds(), len(index.cuts) + 1, index.damaged)
 

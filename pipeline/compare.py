@@ -71,7 +71,7 @@ def compare(
         audio_equal=all(n in pairs and n not in wrong for n in audio),
         streams_lost=lost,
         converted=converted,
-        stripped=_stripped(info),
+        stripped=_stripped(dynamic.with_late(info, index)),
         shift=shift,
         rounding=rounding,
         damaged_out=damaged,
@@ -182,7 +182,7 @@ def _times(
     threads: int,
     look: Callable[[int, av.VideoFrame], None] | None,
 ) -> tuple[Int64, int]:
-    seen, damaged = [], 0
+    seen, damaged = list[int](), 0
     for frame, lost in decoded(container, stream, threads):
         if look is not None:
             look(len(seen), frame)

@@ -4,6 +4,7 @@ Both describe the picture they come with, and no encoder here writes them as the
 refused, unless whoever asks can do without: what is left is the base picture, which HDR10 and HLG screens show anyway.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import av.container
 from av.sidedata.sidedata import SideDataContainer, Type
 
 from pipeline.errors import Unsupported
-from pipeline.facts import VideoInfo
+from pipeline.facts import FrameIndex, VideoInfo
 from pipeline.intact import boxes
 from pipeline.reading import decoded
 
@@ -26,7 +27,8 @@ _KINDS = {
     Type.DYNAMIC_HDR_VIVID: VIVID,
 }
 _CONFIGURATION = (b"dvcC", b"dvvC", b"dvwC")  # of Dolby Vision in MP4 and, with the same names, in Matroska
-_FRAMES = 10  # at the start that are looked at: metadata of scenes may begin late
+_CODECS = ("hevc", "av1", "vp9", "h264", "vvc")  # whose pictures may have such metadata
+_FRAMES = 10  # at the start that are looked at before the film is indexed, which looks at all
 _HEAD = 1 << 20  # bytes of a Matroska file in which its tracks are described
 _CLUSTER = b"\x1f\x43\xb6\x75"
 
@@ -34,11 +36,21 @@ _CLUSTER = b"\x1f\x43\xb6\x75"
 def found(container: av.container.InputContainer, stream: av.VideoStream, source: Path) -> tuple[str, ...]:
     """Which kinds the film has; frames are read from `container`, which stands at its start."""
     kinds = {DOLBY} if _configured(source) else set[str]()
-    if stream.codec_context.codec.canonical_name in ("hevc", "av1", "vp9", "h264", "vvc"):
+    if stream.codec_context.codec.canonical_name in _CODECS:
         for frame, _ in itertools.islice(decoded(container, stream, 1), _FRAMES):
-            data = cast(SideDataContainer, frame.side_data)
-            kinds |= {name for kind, name in _KINDS.items() if data.get(kind) is not None}
+            kinds |= of_frame(frame)
     return tuple(sorted(kinds))
+
+
+def of_frame(frame: av.VideoFrame) -> set[str]:
+    """Which kinds this picture has."""
+    data = cast(SideDataContainer, frame.side_data)
+    return {name for kind, name in _KINDS.items() if data.get(kind) is not None}
+
+
+def with_late(info: VideoInfo, index: FrameIndex) -> VideoInfo:
+    """The facts of the film with the kinds that its later pictures have, too."""
+    return dataclasses.replace(info, dynamic_hdr=tuple(sorted({*info.dynamic_hdr, *index.dynamic_hdr})))
 
 
 def _configured(source: Path) -> bool:

@@ -93,6 +93,7 @@ class FrameIndex:
     damaged: int  # frames that the decoder concealed or had to leave out
     time_base: Fraction
     stored: Int64 | None = None  # (N,) pts as the decoder gives them, where some had to be repaired; -2**63 for none
+    dynamic_hdr: tuple[str, ...] = ()  # kinds of metadata that change from picture to picture, on any of them
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -121,6 +122,7 @@ class FrameIndex:
             "corrupt": self.corrupt,
             "cuts": np.array(self.cuts, np.int64),
             "numbers": np.array(numbers, np.int64),
+            "dynamic_hdr": np.array(self.dynamic_hdr, np.str_),
         }
         if self.stored is not None:
             arrays["stored"] = self.stored
@@ -142,6 +144,7 @@ class FrameIndex:
                     damaged,
                     Fraction(numerator, denominator),
                     file.get("stored"),
+                    tuple(str(kind) for kind in file.get("dynamic_hdr", ())),
                 )
         except (OSError, ValueError, KeyError) as error:
             raise VerifyError(f"{path} is not a frame index", str(error), "run the index step again") from error

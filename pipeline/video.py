@@ -10,7 +10,7 @@ import av.error
 import ffmpeg
 import numpy as np
 
-from pipeline import planes
+from pipeline import dynamic, planes
 from pipeline.cuts import CutFinder
 from pipeline.errors import InputError, NotAVideo, OutputError, PipelineError, Truncated, Unsupported
 from pipeline.facts import NO_PTS, Bool, FrameIndex, Hdr, Int64, StreamFacts, VideoInfo
@@ -98,6 +98,7 @@ def index(info: VideoInfo, progress: Callable[[int], None] | None = None, thread
     """
     stored, durations, keys, corrupt = array("q"), array("q"), bytearray(), bytearray()
     finder, damaged, broken = CutFinder(apart=info.pictures), 0, False
+    changing = set[str]()
     with open_input(info.path) as container:
         for frame, lost in decoded(container, video_stream(container, info.video_stream), threads):
             damaged += lost + frame.is_corrupt
@@ -108,6 +109,7 @@ def index(info: VideoInfo, progress: Callable[[int], None] | None = None, thread
             durations.append(frame.duration or 0)
             keys.append(frame.key_frame)
             corrupt.append(broken)
+            changing |= dynamic.of_frame(frame)
             finder.add(planes.of_frame(planes.in_layout(frame, info.layout)), info.layout.depth)
             if progress is not None:
                 progress(len(stored))
@@ -127,6 +129,7 @@ def index(info: VideoInfo, progress: Callable[[int], None] | None = None, thread
         damaged=damaged,
         time_base=info.time_base,
         stored=None if np.array_equal(raw, pts) else raw,
+        dynamic_hdr=tuple(sorted(changing)),
     )
 
 

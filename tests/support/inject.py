@@ -31,15 +31,16 @@ def hdr10_plus(number: int) -> bytes:
     return b"\0\0\0\1\x4e\x01" + _escaped(bytes([4, len(payload)]) + payload + b"\x80")
 
 
-def with_messages(plain: Path, target: Path) -> Path:
-    """A copy of an MPEG-TS with HEVC, with such a message before each picture's first slice."""
+def with_messages(plain: Path, target: Path, first: int = 0) -> Path:
+    """A copy of an MPEG-TS with HEVC, with such a message before each picture's first slice, from packet `first` on."""
     with av.open(plain) as before, av.open(target, "w", format="mpegts") as after:
         stream = after.add_stream_from_template(before.streams.video[0], opaque=True)
         for number, packet in enumerate(p for p in before.demux(video=0) if p.size):
             data, place = bytes(packet), 0
             while not ((data[place : place + 3] == b"\0\0\1") and (data[place + 3] >> 1 & 63) < 32):
                 place += 1
-            new = av.Packet(data[:place] + hdr10_plus(number)[1:] + data[place:])
+            message = hdr10_plus(number)[1:] if number >= first else b""
+            new = av.Packet(data[:place] + message + data[place:])
             new.pts, new.dts, new.time_base = packet.pts, packet.dts, packet.time_base
             new.is_keyframe, new.stream = packet.is_keyframe, stream
             after.mux(new)
