@@ -9,7 +9,7 @@ import av
 from browser import PICTURES, Watcher, becomes, check
 from facefilm import make as with_faces
 from filmgen import Film, make
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, expect
 from serving import PATIENCE, FarmStore, Serving, until
 
 
@@ -111,6 +111,21 @@ def pretty(folder: Path) -> Path | None:
     return shutil.copy(demo, folder / "Two people who don't exist.mp4")
 
 
+def split(kim: Watcher, card: Locator) -> None:
+    """Of somebody who appears more than once, each appearance has a picture, and its original when it is asked for."""
+    card.get_by_text("More").click()
+    link = card.get_by_role("link", name="Split")
+    if not link.count():
+        kim.page.keyboard.press("Escape")
+        return
+    link.click()
+    tiles = kim.page.get_by_role("dialog").locator(".appearance")
+    becomes(kim, "[...document.querySelectorAll('.appearance img')].every(it => it.naturalWidth > 40)")
+    check(kim, "real-split", "light")
+    assert tiles.count() > 1
+    kim.page.keyboard.press("Escape")
+
+
 def seen(kim: Watcher) -> None:
     """The pictures of a person: the new face is there, the original comes when it is asked for."""
     page, shown = kim.page, "[...document.querySelectorAll('.face-tile > img')].every(it => it.naturalWidth > 40)"
@@ -130,4 +145,5 @@ def seen(kim: Watcher) -> None:
     expect(page.get_by_role("dialog").get_by_role("img")).to_have_count(2)
     check(kim, "real-zoom", "light")
     page.keyboard.press("Escape")
+    split(kim, card)
     assert sum("before.jpg" in url for url in asked) == 1, "a larger picture is no other look"

@@ -1,5 +1,6 @@
 """Reviewers' edits over HTTP, over a store in memory; what the farm does with them is in test_review."""
 
+import contextlib
 import dataclasses
 import time
 from fractions import Fraction
@@ -11,6 +12,7 @@ from apiclient import Api
 from apifarm import spec as plain_spec
 from apifarm import submit
 
+from cluster.apart import Busy
 from cluster.job import (
     ChunkRecord,
     IndexFacts,
@@ -29,6 +31,8 @@ from cluster.job import (
 from cluster.ledger import Ledger, Unit
 from cluster.states import JobState, Move
 from cluster.users import Role
+from pipeline.errors import InputError
+from storage.objects import AlreadyThere
 
 TRACKS = (
     TrackFacts(0, 0, 0, 20, 20, 40, 60, {"replace": 18, "cover_small": 2}, (2, 18), 7, (1, 2, 3, 4)),
@@ -337,6 +341,59 @@ def test_the_new_face_is_shown_once_it_is_rendered(api: Api, kim: Reviewer, monk
     assert kim.client.get(where, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
     box = kim.edit("box", frame=12, box=[5, 5, 20, 25])["edits"][0]["made"]
     assert kim.client.get(f"/v1/jobs/{kim.job}/people/{box}/after.jpg").status_code == 409
+
+
+def test_each_appearance_has_its_own_pictures(
+    api: Api, kim: Reviewer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = tmp_path / "films" / "talk.mp4"
+    film.parent.mkdir()
+    film.write_bytes(b"film")
+    monkeypatch.setattr("cluster.glimpse.before", lambda ledger, source, track: f"{track.id}".encode())
+    monkeypatch.setattr("cluster.glimpse.after", lambda ledger, chunk, unit, track: f"{unit} {track.id}".encode())
+    monkeypatch.setattr(Ledger, "spec", lambda self: spec(source_of(film)))
+    people = kim.client.get(f"/v1/jobs/{kim.job}/people").json()
+    one = people[0]
+    for track in one["tracks"]:
+        where = f"/v1/jobs/{kim.job}/people/0/tracks/{track['id']}"
+        assert kim.client.get(f"{where}/before.jpg").content == f"{track['id']}".encode()
+        assert api.book.history(kim.job)[-1].what == f"looked at the original of person 0 on frame {track['best']}"
+        facts = RenderFacts("s", 10, 0, 9, "", 1, 0, "", {}, {}, 0, {})
+        chunk = next(c.index for c in Ledger(api.store, kim.job).chunks() if c.start <= track["best"] < c.stop)
+        with contextlib.suppress(AlreadyThere):
+            Ledger(api.store, kim.job).commit(Unit(Step.RENDER, chunk), "R", facts, 1)
+        assert kim.client.get(f"{where}/after.jpg").content == f"render of chunk {chunk} {track['id']}".encode()
+    count = len(api.book.history(kim.job))
+    other = next(each["tracks"][0]["id"] for each in people if each["person"] != 0)
+    for wrong in (other, 999):
+        assert kim.client.get(f"/v1/jobs/{kim.job}/people/0/tracks/{wrong}/before.jpg").status_code == 404
+    assert len(api.book.history(kim.job)) == count
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InputError("no picture of this film can be shown", "its decoder crashed", "check the film"), 422),
+        (Busy("others are being shown pictures just now"), 503),
+    ],
+)
+def test_a_film_that_breaks_a_decoder_is_told(
+    kim: Reviewer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+) -> None:
+    film = tmp_path / "films" / "talk.mp4"
+    film.parent.mkdir()
+    film.write_bytes(b"film")
+    monkeypatch.setattr(Ledger, "spec", lambda self: spec(source_of(film)))
+
+    def ask(self: object, **question: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr("cluster.apart.Apart.ask", ask)
+    monkeypatch.setattr(Ledger, "folder", lambda self, unit: tmp_path)
+    for _ in range(2):  # the next one isn't kept waiting
+        answer = kim.client.get(f"/v1/jobs/{kim.job}/people/0/before.jpg")
+        assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
+        assert str(error) in answer.json()["detail"]
 
 
 def test_while_edits_are_rendered_the_face_from_before_is_shown(
