@@ -12,7 +12,7 @@ from cluster import processes
 from cluster.job import Encoding, Moment, Veil
 from cluster.localray import PoolSettings
 from pipeline.errors import PipelineError
-from pipeline.stills.kinds import SUFFIXES
+from pipeline.stills.kinds import READ_SUFFIXES, SUFFIXES, written
 
 
 class UsageError(PipelineError):
@@ -66,12 +66,14 @@ VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".vob", ".avi"}
     | {".3gp", ".wmv", ".flv", ".ogv", ".mxf"}
 )
-PICTURE_SUFFIXES = SUFFIXES
+PICTURE_SUFFIXES = SUFFIXES  # that can be written
+PICTURE_SOURCES = READ_SUFFIXES
 _DEFAULT_SUFFIX = ".mp4"
 
 
 def output_suffix(source: Path) -> str:
     """The extension of an output that is named after its source. What can't hold exact times becomes MP4."""
+    source = Path(written(source.name))
     return source.suffix if source.suffix.lower() in (*_CONTAINERS, *PICTURE_SUFFIXES) else _DEFAULT_SUFFIX
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cluster.book import Book, Card, Control, NoSuchJob
-from cluster.config import PICTURE_SUFFIXES, VIDEO_SUFFIXES, UsageError, check_kinds, encoding, output_suffix
+from cluster.config import PICTURE_SOURCES, VIDEO_SUFFIXES, UsageError, check_kinds, encoding, output_suffix
 from cluster.job import Encoding, JobSpec, Moment, Publish, Source, Veil, new_id
 from cluster.made import made_by
 from cluster.places import look_up, publish_file
@@ -222,7 +222,7 @@ def film_name(source: str, wished: str) -> str:
     """What a film is called: as it was wished, "": as its place says. What has no extension of a film has the
     source's."""
     name, suffix = PurePosixPath(wished or source).name, PurePosixPath(source).suffix
-    if wished and suffix and PurePosixPath(name).suffix.lower() not in VIDEO_SUFFIXES | PICTURE_SUFFIXES:
+    if wished and suffix and PurePosixPath(name).suffix.lower() not in VIDEO_SUFFIXES | PICTURE_SOURCES:
         return f"{name}{suffix}"
     return name
 

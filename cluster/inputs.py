@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cluster.config import VIDEO_SUFFIXES, Request, UsageError, check_kinds, is_film, output_suffix
 from pipeline.errors import InputError, NotAVideo, OutputError, PipelineError
-from pipeline.stills.kinds import in_folder
+from pipeline.stills.kinds import in_folder, written
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def _found(path: Path, output: Path, inputs: int) -> Iterator[tuple[Path, Path]]
     elif _sequence(path):
         yield path, Path(path.name if inputs > 1 else "")
     else:
-        yield from ((file, Path(file.name)) for file in in_folder(path))
+        yield from ((file, Path(written(file.name))) for file in in_folder(path))
 
 
 def _films(path: Path, output: Path) -> Iterator[tuple[Path, Path]]:
@@ -133,7 +133,8 @@ def check_target(pair: Pair, sources: Sequence[Path], request: Request) -> None:
 def _check_folder(pair: Pair, request: Request) -> None:
     if pair.target.exists() and not pair.target.is_dir():
         raise UsageError(f"-o {pair.target} is a file", "pictures go into a folder", "give a folder")
-    taken = next((file.name for file in in_folder(pair.source) if (pair.target / file.name).exists()), None)
+    names = (written(file.name) for file in in_folder(pair.source))
+    taken = next((name for name in names if (pair.target / name).exists()), None)
     if taken is not None and not (request.overwrite or request.resume):
         raise UsageError(f"{pair.target / taken} exists", "it would be lost", "choose another -o, or give --overwrite")
 

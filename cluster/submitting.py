@@ -19,7 +19,7 @@ from cluster.config import (
     CONVERT_AUDIO,
     CONVERT_SUBTITLES,
     DROP_DYNAMIC_HDR,
-    PICTURE_SUFFIXES,
+    PICTURE_SOURCES,
     VIDEO_SUFFIXES,
     UsageError,
     moment,
@@ -163,7 +163,7 @@ def _films(inputs: Iterable[str]) -> list[str]:
 
 def _matching(pattern: str) -> list[str]:
     names = sorted(glob.glob(pattern, recursive=True))
-    known = VIDEO_SUFFIXES | PICTURE_SUFFIXES
+    known = VIDEO_SUFFIXES | PICTURE_SOURCES
     films = [name for name in names if Path(name).suffix.lower() in known and Path(name).is_file()]
     if not films:
         why = "no file has such a name" if not names else "no file of such a name has a video's extension"

@@ -1,11 +1,13 @@
 """What has to be known of pictures besides their pixels, to write them back: noted once, at ingest."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from pipeline.errors import VerifyError
+from pipeline.stills.kinds import written
 
 FILE = "album.json"  # beside the film that the pictures became
 _UNSAID = Fraction(1, 10)  # seconds that viewers take for a picture of an animation that says 0
@@ -22,6 +24,14 @@ class Album:
     plays: int  # how often an animation is played; 0: for ever
     alpha: bool  # some picture has pixels that aren't opaque
     stripped: tuple[str, ...]  # what is left out on purpose
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """What the pictures made of a folder's files are called."""
+        wanted = [written(name) for name in self.names]
+        taken = Counter([*self.names, *(new for name, new in zip(self.names, wanted, strict=True) if new != name)])
+        pairs = zip(self.names, wanted, strict=True)
+        return tuple(new if new == name or taken[new] == 1 else f"{name}.jpg" for name, new in pairs)
 
     @property
     def moves(self) -> bool:

@@ -88,7 +88,7 @@ def write(
     target = folder / f"film{ARCHIVE if album.names else suffix}"
     shots = _restored(info, index, segments, album, first, last)
     if album.names:
-        _write_folder(shots, target, folder)
+        _write_folder(shots, target, folder, album.written)
     else:
         _write_file(shots, target, BY_SUFFIX[suffix.lower()], album, first, last)
         _check_file(_restored(info, index, segments, album, first, last), target, album, first, last)
@@ -146,16 +146,17 @@ def _mixed(image: Image.Image, after: NDArray[np.uint8], changed: NDArray[np.boo
     return out
 
 
-def _write_folder(shots: Iterator[Shot], target: Path, folder: Path) -> None:
+def _write_folder(shots: Iterator[Shot], target: Path, folder: Path, names: Sequence[str]) -> None:
     """Each picture is checked as soon as it is written; one is held at a time."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for shot in shots:
             look = reading.look(shot.path)
-            kind = reading.checked_kind(shot.path)
-            part = folder / f"part{shot.path.suffix}"
+            name = names[shot.number]
+            kind = BY_SUFFIX[Path(name).suffix.lower()] if name != shot.path.name else reading.checked_kind(shot.path)
+            part = folder / f"part{Path(name).suffix}"
             _write_one(shot, part, kind, look, look.alpha)
             _check_picture(shot, next(reading.pictures(part)), kind, look, part)
-            archive.write(part, shot.path.name)
+            archive.write(part, name)
             part.unlink()
 
 

@@ -38,8 +38,8 @@ def hold(source: Path, output: Path, album: Album, first: int, last: int) -> Ite
     count = _counted(before, after, first if not names else 0, last - first)
     yield "pictures", count.before == count.after, f"{count.after} of {count.before}", ()
     if names:
-        good = list(names) == [path.name for path in after]
-        yield "names", good, "those of the source" if good else "not those of the source", ()
+        good = list(album.written[first:last]) == [path.name for path in after]
+        yield "names", good, "as the source's" if good else "not as the source's", ()
     yield "sizes", not count.sizes, _told(count.sizes, "equal"), tuple(count.sizes)
     if album.moves:
         wanted, found = album.delays[first:last], seen[0].structure.delays or album.delays[first:last][:1]

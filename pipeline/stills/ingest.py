@@ -19,7 +19,7 @@ from pipeline.facts import VideoInfo
 from pipeline.probe import look as look_at_film
 from pipeline.stills import reading
 from pipeline.stills.album import Album
-from pipeline.stills.kinds import FOLDER, in_folder
+from pipeline.stills.kinds import FOLDER, in_folder, written
 
 FILM = "pictures.nut"
 _FINEST = 90_000  # ticks a second, at most
@@ -37,6 +37,8 @@ def ingest(source: Path, work: Path) -> VideoInfo:
             raise Unsupported(f"{path} has another size", why, "a sequence is of one size; do it on its own")
         if each.structure.delays and len(files) > 1:
             raise Unsupported(f"{path} moves", "a sequence is of single pictures", "do it on its own")
+        if each.alpha and len(files) > 1 and written(path.name) != path.name:
+            raise Unsupported(f"{path} may be transparent", "it would become JPEG, which isn't", "do it on its own")
     blocks = looks[0].structure
     kind = FOLDER if source.is_dir() else reading.checked_kind(source).name
     names = tuple(path.name for path in files) if source.is_dir() else ()

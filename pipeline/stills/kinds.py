@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 MAX_SIDE = 8192  # pixels, as of films: see `probe`, which brings PyTorch along
 _HEAD = 64  # bytes that tell
@@ -28,13 +28,21 @@ KINDS = (
     Kind("bmp", ("BMP",), (".bmp",), True, False),
     Kind("avif", ("AVIF",), (".avif",), False, False),
 )
-HEIC = Kind("heic", (), (".heic", ".heif"), False, False)  # known, and refused: there is no decoder for it here
+HEIC = Kind("heic", ("HEIF",), (".heic", ".heif", ".hif"), False, False)  # read, and written as others: no encoder
 BY_SUFFIX = {suffix: kind for kind in KINDS for suffix in kind.suffixes}
-SUFFIXES = frozenset(BY_SUFFIX)
-_ANY = SUFFIXES | frozenset(HEIC.suffixes)
+SUFFIXES = frozenset(BY_SUFFIX)  # that can be written
+READ_SUFFIXES = SUFFIXES | frozenset(HEIC.suffixes)
 FOLDER = "folder"  # what a sequence of files is called, where others have a kind's name
 
-_BRANDS = {b"avif": "avif", b"avis": "avif", b"heic": "heic", b"heix": "heic", b"hevc": "heic", b"heim": "heic"}
+_BRANDS = {
+    b"avif": "avif",
+    b"avis": "avif",
+    b"heic": "heic",
+    b"heix": "heic",
+    b"hevc": "heic",
+    b"heim": "heic",
+    b"heis": "heic",
+}
 _NAMED = {kind.name: kind for kind in (*KINDS, HEIC)}
 _STREAMS = (".mjpeg", ".mjpg")  # many JPEGs in a row, of which Pillow would show one
 
@@ -60,10 +68,20 @@ def is_pictures(source: Path) -> bool:
 def in_folder(folder: Path) -> list[Path]:
     """The pictures that lie in a folder itself, by the numbers in their names: 9 comes before 10."""
     try:
-        found = [p for p in folder.iterdir() if p.suffix.lower() in _ANY and not p.name.startswith(".") and p.is_file()]
+        found = [
+            p
+            for p in folder.iterdir()
+            if p.suffix.lower() in READ_SUFFIXES and not p.name.startswith(".") and p.is_file()
+        ]
     except OSError:
         return []
     return sorted(found, key=lambda p: (natural(p.name), p.name))
+
+
+def written(name: str) -> str:
+    """What the picture made of a file of this name is called."""
+    path = PurePath(name)
+    return str(path.with_suffix(".jpg")) if path.suffix.lower() in HEIC.suffixes else name
 
 
 def natural(name: str) -> list[tuple[int, str]]:

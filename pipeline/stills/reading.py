@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pi_heif
 from PIL import Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 from pipeline.errors import InputError, Truncated, Unsupported
-from pipeline.stills.kinds import HEIC, MAX_SIDE, Kind, kind_of
+from pipeline.stills.kinds import MAX_SIDE, Kind, kind_of
 from pipeline.stills.moving import Structure, structure
 
 # What Pillow raises for damaged files, by format and place.
 _DAMAGED = (
     OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError, AttributeError,
-    ZeroDivisionError, MemoryError, struct.error, zlib.error,
+    ZeroDivisionError, MemoryError, RuntimeError, struct.error, zlib.error,
 )  # fmt: skip
 _MODES = {"1": "L", "L": "L", "LA": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBA": "RGBA", "RGBX": "RGB"}
 _ORIENTATION, _GPS, _MAKER_NOTE, _SERIALS = 0x0112, 0x8825, 0x927C, (0xA431, 0xA435, 0xC62F)
@@ -30,6 +31,8 @@ _KNOWN = {  # names of what Pillow finds beside a picture
     "flashpix": "FlashPix",
     "mp": "",  # told as more pictures
 }
+
+pi_heif.register_heif_opener(decode_threads=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,6 @@ def checked_kind(path: Path) -> Kind:
     kind = kind_of(path)
     if kind is None:
         raise InputError(f"{path} is no picture", "its contents are of no kind that is known", "leave it out")
-    if kind is HEIC:
-        raise Unsupported(f"{path} is HEIC", "there is no decoder for its pictures", "save it as JPEG or PNG first")
     return kind
 
 
@@ -100,8 +101,10 @@ def look(path: Path) -> Look:
         if bits > 8 or mode is None:
             why = f"it has {bits} bits a sample" if bits > 8 else f"its colours are {image.mode}"
             raise Unsupported(f"{path} can't be done", why, "convert it to 8-bit RGB first")
+        if not image.info.get("icc_profile") and _wide(image.info.get("nclx_profile")):
+            raise Unsupported(f"{path} can't be done", "its colours are no screen's, by numbers", "convert it to sRGB")
         count = int(getattr(image, "n_frames", 1))
-        if count - blocks.unplayed != (len(blocks.delays) or 1) and image.format != "MPO":
+        if count - blocks.unplayed != (len(blocks.delays) or 1) and image.format not in ("MPO", "HEIF"):
             raise Unsupported(f"{path} holds {count} pictures", f"a {kind.name} of one is done", "save them one by one")
         if kind.name == "gif" or (kind.name == "png" and blocks.delays):
             mode = "RGBA"  # what isn't covered by any picture of it is transparent
@@ -125,12 +128,19 @@ def _depth(image: Image.Image, path: Path, blocks: Structure) -> int:
     if image.format == "TIFF":
         said = getattr(image, "tag_v2", {}).get(258, (8,))
         return max(said) if isinstance(said, tuple) else int(said)
+    if image.format == "HEIF":
+        return int(image.info.get("bit_depth", 8))
     if image.format == "AVIF":
         with path.open("rb") as file:
             data = file.read(1 << 16)
         at = data.find(b"av1C")
         return 10 if at >= 0 and len(data) > at + 6 and data[at + 6] & 0x40 else 8
     return blocks.depth
+
+
+def _wide(said: dict[str, Any] | None) -> bool:
+    """Whether numbers alone, which no other picture format has, say that colours aren't those of sRGB."""
+    return said is not None and (said["color_primaries"] not in (0, 1, 2) or said["transfer_characteristics"] in (16, 18))
 
 
 def _dpi(said: Any) -> tuple[float, float] | None:
@@ -150,8 +160,9 @@ def _upright(image: Image.Image) -> tuple[int, int]:
 
 def _beside(image: Image.Image, blocks: Structure, count: int) -> Iterator[str]:
     yield from (name for key, name in _KNOWN.items() if name and image.info.get(key))
-    if image.format == "MPO" and count > 1:
-        yield "more pictures in it (MPO)"
+    if image.format in ("MPO", "HEIF") and count > 1:
+        yield f"more pictures in it ({'MPO' if image.format == 'MPO' else 'HEIC'})"
+    yield from (name for key, name in _IN_HEIF.items() if image.info.get(key))
     if blocks.unplayed:
         yield "a picture that isn't part of the animation"
     yield from blocks.beside
@@ -169,6 +180,7 @@ def _beside(image: Image.Image, blocks: Structure, count: int) -> Iterator[str]:
     yield from ["EXIF thumbnail"] * bool(exif.get_ifd(_THUMBNAIL))
 
 
+_IN_HEIF = {"thumbnails": "thumbnail", "depth_images": "depth map", "aux": "more layers (gain map and the like)"}
 _TIFF_TAGS = {270: "description", 271: "make", 272: "model", 305: "software", 306: "date", 315: "artist", 316: "host",
               700: "XMP", 33432: "copyright", 33723: "IPTC", 34377: "Photoshop"}  # fmt: skip
 
