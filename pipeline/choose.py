@@ -28,7 +28,7 @@ from pipeline.track import Sample
 
 CANDIDATES = 14  # tried at once
 ROUNDS = 9
-DRAWN = 400  # seeds of which the best fitting become candidates
+DRAWN = 800  # seeds of which the best fitting become candidates
 MARGIN = 1.1  # how far beyond a threshold the distance to the person replaced must be
 AMPLE = 1.4  # and from where on more is no better
 WHOLE = 0.60  # the recogniser's own threshold
