@@ -186,7 +186,7 @@ class LocalPool:
 
     def _for_workers(self, unit: Unit) -> bool:
         """Workers that are up still have to load their networks, which the first film's early steps don't wait for."""
-        return self._up.is_set() and (self._begun or unit.step not in EARLY)
+        return self._up.is_set() and (self._begun or self._early is None or unit.step not in EARLY)
 
     def submit(self, order: Order, seat: Seat) -> None:
         """See Pool."""

@@ -101,6 +101,21 @@ def test_a_first_film_is_indexed_while_workers_load_their_networks(ray: FakeRay)
         pool.close()
 
 
+def test_where_no_step_may_be_done_here_the_first_one_waits_for_a_worker(ray: FakeRay) -> None:
+    pool = LocalPool(DrySteps(), PoolSettings(1, 1, 0), early=False)
+    pool._add_worker()
+    pool._thread = threading.current_thread()
+    try:
+        assert pool.seats(Unit(Step.INGEST)) == ()  # Ray isn't up
+        assert pool.frames() == {}
+        pool._up.set()
+        (seat,) = pool.seats(Unit(Step.INGEST))
+        assert seat.free
+        assert seat.name in {place.name for place in pool.places}
+    finally:
+        pool.close()
+
+
 _UNITS = ((Step.INDEX,), (Step.ANALYSE, 0))
 
 
