@@ -14,6 +14,7 @@ from cluster import exits, farmcommands, filmcommands, jobcommands, processes, r
 from cluster.config import (
     CONVERT_AUDIO,
     CONVERT_SUBTITLES,
+    COPY_CLEAN,
     DROP_DYNAMIC_HDR,
     Request,
     UsageError,
@@ -89,6 +90,7 @@ def swap(
     drop_dynamic_hdr: Annotated[bool, typer.Option("--drop-dynamic-hdr", help=DROP_DYNAMIC_HDR)] = False,
     convert_audio: Annotated[bool, typer.Option("--convert-audio", help=CONVERT_AUDIO)] = False,
     convert_subtitles: Annotated[bool, typer.Option("--convert-subtitles", help=CONVERT_SUBTITLES)] = False,
+    copy_clean: Annotated[bool, typer.Option("--copy-clean", help=COPY_CLEAN)] = False,
     start: Annotated[
         str | None, typer.Option("--from", help="First moment of the output: seconds, [H:]MM:SS.mmm, or a frame: 120f.")
     ] = None,
@@ -117,6 +119,7 @@ def swap(
         drop_dynamic_hdr=drop_dynamic_hdr,
         convert_audio=convert_audio,
         convert_subtitles=convert_subtitles,
+        copy_clean=copy_clean,
         start=moment(start) if start is not None else None,
         stop=moment(stop) if stop is not None else None,
         workers=workers,

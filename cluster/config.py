@@ -32,6 +32,7 @@ class Request:
     drop_dynamic_hdr: bool = False
     convert_audio: bool = False
     convert_subtitles: bool = False
+    copy_clean: bool = False
     start: Moment | None = None
     stop: Moment | None = None
     workers: int | None = None  # None: as many as the machine is good for
@@ -48,6 +49,7 @@ CODECS = ("h264", "hevc", "av1")
 DROP_DYNAMIC_HDR = "Go on without Dolby Vision's and HDR10+'s metadata. Default: such a film is refused."
 CONVERT_AUDIO = "Convert sound that the output can't hold to AAC or Opus. Default: it is left out."
 CONVERT_SUBTITLES = "Convert text that the output can't hold to text that it can. Default: it is left out."
+COPY_CLEAN = "Keep the source's bits where nobody is seen. A face that nothing finds stays sharp there. Default: no."
 # What a name means: CRF above or below the encoder's own default, and the preset; None is the one that
 # `EncoderSettings.for_source` finds best for its time.
 _QUALITY = {"draft": (7, "superfast"), "good": (0, None), "best": (-3, "medium")}
@@ -84,6 +86,7 @@ def encoding(
     drop_dynamic_hdr: bool = False,
     convert_audio: bool = False,
     convert_subtitles: bool = False,
+    copy_clean: bool = False,
 ) -> Encoding:
     """Encoder settings for a quality, which is a name or "CRF" or "CRF:preset". Raises UsageError."""
     known = " ".join((*_CONTAINERS, *sorted(PICTURE_SUFFIXES)))
@@ -99,7 +102,7 @@ def encoding(
         codec = codecs[0]
     if quality in _QUALITY:
         offset, preset = _QUALITY[quality]
-        return Encoding(codec, None, offset, preset, drop_dynamic_hdr, convert_audio, convert_subtitles)
+        return Encoding(codec, None, offset, preset, drop_dynamic_hdr, convert_audio, convert_subtitles, copy_clean)
     match = re.fullmatch(r"(\d{1,2})(?::(\w+))?", quality)
     if match is None:
         names = ", ".join(QUALITIES)
@@ -110,7 +113,7 @@ def encoding(
     preset = match[2]
     if preset is not None and preset not in PRESETS:
         raise UsageError(f"--quality {quality}: no such preset", f"known are {' '.join(PRESETS)}", "choose one of them")
-    return Encoding(codec, int(match[1]), 0, preset, drop_dynamic_hdr, convert_audio, convert_subtitles)
+    return Encoding(codec, int(match[1]), 0, preset, drop_dynamic_hdr, convert_audio, convert_subtitles, copy_clean)
 
 
 def pictures(codec: str | None) -> Encoding:

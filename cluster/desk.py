@@ -30,6 +30,7 @@ class Wish:
     drop_dynamic_hdr: bool = False
     convert_audio: bool = False
     convert_subtitles: bool = False
+    copy_clean: bool = False
     start: Moment | None = None
     stop: Moment | None = None
     device: str = "any"
@@ -193,7 +194,7 @@ def _how(wish: Wish, film: str) -> Encoding:
     """Raises UsageError."""
     name = Path(PurePosixPath(film).name)
     convert = wish.convert_audio, wish.convert_subtitles
-    return encoding(wish.quality, wish.codec, name, wish.drop_dynamic_hdr, *convert)
+    return encoding(wish.quality, wish.codec, name, wish.drop_dynamic_hdr, *convert, wish.copy_clean)
 
 
 def _spec(source: Source, target: str, how: Encoding, wish: Wish, out: str) -> JobSpec:

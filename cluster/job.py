@@ -78,6 +78,7 @@ class Encoding:
     drop_dynamic_hdr: bool = False  # go on without the metadata of Dolby Vision and HDR10+
     convert_audio: bool = False  # sound that the output's container can't hold; else it is left out
     convert_subtitles: bool = False  # and subtitles that are text
+    copy_clean: bool = False  # groups of pictures in which nobody is seen keep the source's bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,7 @@ class IndexFacts:
     duration: Fraction  # seconds, of all frames
     shots: int
     damaged: int  # frames that the decoder had to conceal
+    uncopied: str = ""  # why no group of pictures can be copied; "": some may be, or nobody asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +237,19 @@ class MendFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupFacts:
+    """A group of pictures, as far as it lies in one chunk, and what became of it."""
+
+    first: int  # frame numbers of the film, half-open
+    last: int
+    time: Fraction  # seconds from the film's first frame to its own
+    bytes: int  # of the source's packets
+    why: str  # why it was rendered, see `pipeline.copying.clean`; "": it was copied
+    score: float  # the highest that the detector gave anything in it
+    gate: float  # and that of the leak gate, in it or beside it
+
+
+@dataclass(frozen=True, slots=True)
 class RenderFacts:
     """RENDER: one segment."""
 
@@ -250,6 +265,12 @@ class RenderFacts:
     failures: dict[str, int]  # face frames that were covered because replacing failed, by class of error
     leaks: int  # places that the leak gate found in a first rendering, and that are covered in this one
     stages: dict[str, float]  # seconds by stage
+    groups: tuple[GroupFacts, ...] = ()  # where clean ones are copied
+
+    @property
+    def copied(self) -> tuple[GroupFacts, ...]:
+        """The groups that were."""
+        return tuple(group for group in self.groups if not group.why)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,7 @@ COLUMNS = {
     "drop_dynamic_hdr": Column("drop_dynamic_hdr", _truth),
     "convert_audio": Column("convert_audio", _truth),
     "convert_subtitles": Column("convert_subtitles", _truth),
+    "copy_clean": Column("copy_clean", _truth),
     "from": Column("start", _time),
     "until": Column("stop", _time),
     "device": Column("device", _one_of(DEVICES)),

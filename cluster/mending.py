@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cluster import copying
 from cluster.job import MendFacts, Plan
 from cluster.linked import link_facts
 from cluster.workers import Setup, Tick
@@ -54,7 +55,11 @@ def mend(
     result.linked.save(into / "linked.npz")
     faces = {name: [face.seed.key.hex() if face.seed else None, face.bare] for name, face in result.faces.items()}
     (into / _FACES).write_text(json.dumps(faces), encoding="utf-8")
-    renders = changed(base, result.linked, chunks)
+    marks = None
+    if setup.spec.encoding.copy_clean:
+        copying.judge(setup, plan, looked, result.linked, into)
+        marks = copying.marks(linked, into, plan.chunks)
+    renders = changed(base, result.linked, chunks, marks)
     return MendFacts(
         link_facts(result.linked, looked),
         {str(chunk): edition for chunk, edition in renders.items()},

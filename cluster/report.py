@@ -72,6 +72,7 @@ def build(ledger: Ledger, wall: dict[Step, float], models: Iterable[dict[str, st
         "tracks": [_track(track) for track in linked.tracks],
         "faces": _faces(rendered),
         "gate": {"covered": sum(each.leaks for each in rendered)},
+        "copied": _copied(spec, index, rendered),
         "review": _review(ledger, edits),
         "steps": _steps(ledger, plan, index, wall, edits),
         "work_deleted": False,
@@ -143,6 +144,31 @@ def _faces(rendered: list[RenderFacts]) -> dict[str, Any]:
         "no_face": counts.no_face,
         "why_covered": counts.why_covered,
         "failures": dict(sorted(failures.items())),
+    }
+
+
+def _copied(spec: JobSpec, index: IndexFacts, rendered: list[RenderFacts]) -> dict[str, Any]:
+    """What kept the source's bits, and what was seen in each group of pictures."""
+    kept = [group for each in rendered for group in each.copied]
+    return {
+        "asked": spec.encoding.copy_clean,
+        "why_none": index.uncopied,
+        "frames": sum(group.last - group.first for group in kept),
+        "bytes": sum(group.bytes for group in kept),
+        "groups": [
+            {
+                "first": group.first,
+                "last": group.last,
+                "time": round(float(group.time), 6),
+                "bytes": group.bytes,
+                "copied": not group.why,
+                "why": group.why,
+                "score": group.score,
+                "gate": group.gate,
+            }
+            for each in rendered
+            for group in each.groups
+        ],
     }
 
 
@@ -221,9 +247,16 @@ def line(report: dict[str, Any]) -> str:
     """What a person wants to know first."""
     faces, frames, people = report["faces"], report["frames"]["out"], len(report["people"])
     if not report["tracks"]:
-        return f"{report['output']['place']}: {frames} frames, no face was found"
+        return f"{report['output']['place']}: {frames} frames, no face was found{_kept_bits(report)}"
     who = "1 person" if people == 1 else f"{people} people"
     what = f"{faces['replaced']} faces replaced, {faces['covered']} covered"
     if faces.get("kept_visible"):
         what += f", {faces['kept_visible']} left visible by a reviewer"
-    return f"{report['output']['place']}: {frames} frames, {who}, {what}"
+    return f"{report['output']['place']}: {frames} frames, {who}, {what}{_kept_bits(report)}"
+
+
+def _kept_bits(report: dict[str, Any]) -> str:
+    told = report.get("copied", {})
+    if not told.get("asked"):
+        return ""
+    return f"; none copied: {told['why_none']}" if told["why_none"] else f"; {told['frames']} frames copied"

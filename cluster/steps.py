@@ -7,11 +7,10 @@ import dataclasses
 import functools
 import hashlib
 import logging
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from cluster import folders, records
+from cluster import copying, folders, planning, records
 from cluster.job import (
     AnalysisFacts,
     ChunkRecord,
@@ -39,19 +38,6 @@ from pipeline.errors import InputError, VerifyError
 _LOG = logging.getLogger(__name__)
 
 _HERE = Path(".")  # in a record: where the source is on the machine that reads it
-_LONGEST_CHUNK = 12  # seconds; a chunk is what a crash costs, and what a worker holds landmarks of
-_SHORTEST_CHUNK = 1
-_MOST_FRAMES = 400  # of a chunk: smoothing needs memory by frames, not by seconds
-_ROUNDS = 2  # every worker gets at least this many chunks, so that one slow chunk doesn't keep the others waiting
-_SHORTER = 8  # times shorter than what keeps a worker busy long enough may chunks be, for every worker to get some
-
-
-def chunk_seconds(duration: Fraction, sharers: int, rate: Fraction | None = None) -> Fraction:
-    """The length of even chunks: as long as may be, yet the same number for each worker. `rate`: frames a second, where
-    it is known."""
-    longest = min(Fraction(_LONGEST_CHUNK), _MOST_FRAMES / rate) if rate else Fraction(_LONGEST_CHUNK)
-    rounds = max(_ROUNDS, -(-duration // (sharers * longest)))
-    return max(min(longest, Fraction(_SHORTEST_CHUNK)), duration / (sharers * rounds))
 
 
 class PipelineSteps:
@@ -111,25 +97,22 @@ class PipelineSteps:
         """See Steps."""
         from pipeline import dynamic, video
 
-        info = film_info(setup.film, setup.source)
+        info, spec = film_info(setup.film, setup.source), setup.spec
         index = video.index(info, tick, setup.threads)
-        dynamic.check(dynamic.with_late(info, index), setup.spec.encoding.drop_dynamic_hdr)
+        info = dynamic.with_late(info, index)
+        dynamic.check(info, spec.encoding.drop_dynamic_hdr)
         index.save(into / "index.npz")
-        return IndexFacts(len(index), index.seconds(), len(index.cuts) + 1, index.damaged)
+        facts = IndexFacts(len(index), index.seconds(), len(index.cuts) + 1, index.damaged)
+        if not spec.encoding.copy_clean:
+            return facts
+        why = copying.find(info, index, encoder_settings(info, spec.encoding, spec.suffix), into)
+        return dataclasses.replace(facts, uncopied=why)
 
     def plan(self, setup: Setup, sharers: int) -> Plan:
         """See Steps. Raises InputError when no frame lies in the range."""
-        from pipeline import chunk
-
-        index = frame_index(setup.index)
+        info, index = film_info(setup.film, setup.source), frame_index(setup.index)
         first, last = film_range(index, setup.spec.start, setup.spec.stop)
-        duration = index.seconds(first, last)
-        if setup.chunk_frames is None:
-            target = chunk_seconds(duration, sharers, film_info(setup.film, setup.source).average_rate)
-        else:
-            longest = duration * min(setup.chunk_frames, _MOST_FRAMES) / (last - first)
-            target = min(longest, max(duration / (sharers * _ROUNDS), longest / _SHORTER))
-        chunks = chunk.plan(index, target=target, first=first, last=last)
+        chunks = planning.chunks(setup, info, index, first, last, sharers)
         return Plan(first, last, tuple(ChunkRecord(*dataclasses.astuple(each)) for each in chunks))
 
     def analyse(self, setup: Setup, chunk: ChunkRecord, into: Path, tick: Tick) -> AnalysisFacts:
@@ -170,6 +153,8 @@ class PipelineSteps:
             choose=choose,
         )
         linked.save(into / "linked.npz")
+        if setup.spec.encoding.copy_clean:
+            copying.judge(setup, plan, loaded, linked, into)
         return link_facts(linked, loaded)
 
     def mend(
@@ -203,7 +188,9 @@ class PipelineSteps:
 
         device.limit_threads(setup.threads)
         info, index = film_info(setup.film, setup.source), frame_index(setup.index)
-        settings = encoder_settings(info, setup.spec.encoding, setup.spec.suffix)
+        settings, copies = encoder_settings(info, setup.spec.encoding, setup.spec.suffix), None
+        if setup.spec.encoding.copy_clean:
+            copies, settings = copying.copies(setup, chunk, linked, settings)
         segment, counts, leaks = render_checked(
             info,
             index,
@@ -221,6 +208,7 @@ class PipelineSteps:
             within=film_range(index, setup.spec.start, setup.spec.stop),
             mesher=_eyes(setup.device, setup.threads).mesher,
             lean=setup.lean,
+            copies=copies,
         )
         return RenderFacts(
             segment=segment.path.name,
@@ -235,6 +223,7 @@ class PipelineSteps:
             failures=counts.failures,
             leaks=len(leaks),
             stages=counts.seconds,
+            groups=copying.kept(copies, index, into) if copies is not None else (),
         )
 
     def stitch(
@@ -257,6 +246,7 @@ class PipelineSteps:
             film, found = finish.write(info, index, parts, into, spec.suffix, plan.first, plan.last)
         else:
             film, whole = into / f"film{spec.suffix}", finish.as_film(info)
+            proof = copying.proof(info, plan, segments)
             stitch.stitch(
                 whole,
                 index,
@@ -266,8 +256,12 @@ class PipelineSteps:
                 last=plan.last,
                 convert_audio=spec.encoding.convert_audio,
                 convert_subtitles=spec.encoding.convert_subtitles,
+                spliced=proof is not None,
             ).rename(film)
-            found = compare(whole, film, index, plan.first, plan.last, setup.threads)
+            look = proof.look if proof is not None else None
+            found = compare(whole, film, index, plan.first, plan.last, setup.threads, look)
+            if proof is not None:
+                proof.check()
         check_unchanged(spec.source)
         if not found.pts_equal:
             raise VerifyError(
@@ -278,9 +272,6 @@ class PipelineSteps:
             raise VerifyError("the output does not decode without fault", why, "report this film")
         if found.sound_changed:  # sound that the container can't hold is told as lost
             raise VerifyError(f"the film of {spec.source.name} has other sound than its source", "", "report this film")
-        if found.changed:
-            why = f"{', '.join(found.changed)}: other contents or times"
-            raise VerifyError(f"the film of {spec.source.name} is not its source beside the pictures", why, "report it")
         if found.changed:
             why = f"{', '.join(found.changed)}: other contents or times"
             raise VerifyError(f"the film of {spec.source.name} is not its source beside the pictures", why, "report it")
@@ -314,13 +305,14 @@ def _check_segment(path: Path, number: int, sha256: str) -> None:
 
 def encoder_settings(info: Any, wanted: Encoding, suffix: str) -> Any:
     """The encoder's settings for this source; the same for all of its chunks. Pictures that become pictures are encoded
-    without loss, and those that become a film as players know it."""
+    without loss, and those that become a film as players know it. What is to be copied decides the codec."""
     from pipeline.encode import EncoderSettings
     from pipeline.stills import finish
 
     if info.pictures and not finish.to_film(suffix):
         return EncoderSettings.for_source(info, "h264", 0, "ultrafast")
-    settings = EncoderSettings.for_source(info, wanted.codec, wanted.crf, wanted.preset)  # type: ignore[arg-type]
+    codec = wanted.codec or (info.codec if wanted.copy_clean and info.codec in ("h264", "hevc") else None)
+    settings = EncoderSettings.for_source(info, codec, wanted.crf, wanted.preset)  # type: ignore[arg-type]
     settings = dataclasses.replace(settings, crf=settings.crf + wanted.crf_offset)
     even = info.pictures and not (info.layout.width % 2 or info.layout.height % 2)
     return dataclasses.replace(settings, pix_fmt="yuv420p") if even else settings

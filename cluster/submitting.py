@@ -18,6 +18,7 @@ from cluster.common import KNOWN, Json, on_farm, told
 from cluster.config import (
     CONVERT_AUDIO,
     CONVERT_SUBTITLES,
+    COPY_CLEAN,
     DROP_DYNAMIC_HDR,
     PICTURE_SOURCES,
     VIDEO_SUFFIXES,
@@ -63,6 +64,7 @@ def submit(
     drop_dynamic_hdr: Annotated[bool, typer.Option("--drop-dynamic-hdr", help=DROP_DYNAMIC_HDR)] = False,
     convert_audio: Annotated[bool, typer.Option("--convert-audio", help=CONVERT_AUDIO)] = False,
     convert_subtitles: Annotated[bool, typer.Option("--convert-subtitles", help=CONVERT_SUBTITLES)] = False,
+    copy_clean: Annotated[bool, typer.Option("--copy-clean", help=COPY_CLEAN)] = False,
     start: Annotated[str | None, typer.Option("--from", help="First moment of the output.")] = None,
     stop: Annotated[str | None, typer.Option("--until", help="Moment at which the output ends.")] = None,
     device: Annotated[str, typer.Option(help="any, cpu or cuda.")] = "any",
@@ -94,6 +96,7 @@ def submit(
         drop_dynamic_hdr=drop_dynamic_hdr,
         convert_audio=convert_audio,
         convert_subtitles=convert_subtitles,
+        copy_clean=copy_clean,
         start=start,
         stop=stop,
         device=device,

@@ -125,7 +125,7 @@ class Swap:
     def _encoding(self, target: Path) -> Encoding:
         request = self._request
         convert = request.convert_audio, request.convert_subtitles
-        return encoding(request.quality, request.codec, target, request.drop_dynamic_hdr, *convert)
+        return encoding(request.quality, request.codec, target, request.drop_dynamic_hdr, *convert, request.copy_clean)
 
     def _spec(self, pair: Pair) -> JobSpec:
         request, target = self._request, pair.target

@@ -11,6 +11,7 @@ from pipeline.analysis import ChunkAnalysis
 from pipeline.chunk import Chunk
 from pipeline.copying.copies import Copies
 from pipeline.cover import Style
+from pipeline.decode import read
 from pipeline.detect import Detector
 from pipeline.encode import EncoderSettings, Segment
 from pipeline.facts import FrameIndex, VideoInfo
@@ -64,6 +65,13 @@ def render_checked(
         return segment, counts, gate.check(info, index, chunk, segment, witness, threads=threads)
 
     with Witness(info.layout, index, chunk, linked, detector, device, target.parent, within, mesher) as witness:
+        if copies is not None and copies.groups:
+            # Nothing is rendered twice only because there was something to see.
+            start, stop = witness.span
+            lead = chunk.start - start
+            for picture in read(info, index, chunk.start, stop, lead=lead, threads=threads, device=device):
+                witness.look(picture)
+            copies.hold(witness.sights(), ())
         return _passed(once, witness, linked, index, chunk, target, copies)
 
 
@@ -80,7 +88,7 @@ def _passed(
     findings, found = list[gate.GateFinding](), tuple[Track, ...]()
     for _ in range(ROUNDS):
         segment, counts, left = once(witness, found)
-        # Each turn takes a group out, and mostly there is one: what the gate sees in the source it sees at once.
+        # Each turn takes a group out. It hardly ever comes to that: what there is to see was seen before.
         while copies is not None and not copies.hold(witness.sights(), witness.unlike):
             segment, counts, left = once(witness, found)
         if copies is not None:

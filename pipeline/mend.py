@@ -179,21 +179,25 @@ class _Looks:
         return [self._tracklets[pair] for pair in sorted(pairs) if pair in self._tracklets]
 
 
-def changed(before: Linked, after: Linked, chunks: Iterable[Chunk]) -> dict[int, str]:
-    """The chunks that are rendered in another way, and a name for how: the same for the same rendering."""
+def changed(
+    before: Linked, after: Linked, chunks: Iterable[Chunk], marks: Mapping[int, tuple[str, str]] | None = None
+) -> dict[int, str]:
+    """The chunks that are rendered in another way, and a name for how: the same for the same rendering. `marks`: what
+    else follows from what was linked, before and after, by chunk."""
     found = dict[int, str]()
     for chunk in chunks:
-        new = _digest(after, chunk)
-        if new != _digest(before, chunk):
+        old, now = (marks or {}).get(chunk.index, ("", ""))
+        new = _digest(after, chunk, now)
+        if new != _digest(before, chunk, old):
             found[chunk.index] = new
     return found
 
 
-def _digest(linked: Linked, chunk: Chunk) -> str:
+def _digest(linked: Linked, chunk: Chunk, mark: str) -> str:
     """Over all that rendering this chunk, and looking for leaks in it, reads of what was linked."""
     start, stop = chunk.start - REACH, chunk.stop + REACH
     people = {person.id: person for person in linked.people}
-    total = hashlib.sha256()
+    total = hashlib.sha256(mark.encode())
     for track in sorted(linked.tracks, key=lambda t: t.id):
         near = (track.frames >= start) & (track.frames < stop)
         if not near.any():

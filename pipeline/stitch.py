@@ -51,10 +51,12 @@ def stitch(
     last: int,
     convert_audio: bool = False,
     convert_subtitles: bool = False,
+    spliced: bool = False,
 ) -> Path:
     """Write the frames [first, last) and what belongs to them to a new file beside `target`, and return its path;
     `publish` gives it its name. `convert_audio`: sound that the container can't hold becomes AAC or Opus;
     `convert_subtitles`: text becomes the container's own kind of text. Else they are left out.
+    `spliced`: packets of the source are among the segments' (see `copying`).
 
     Raises OutputError when it can't be written, VerifyError when the segments aren't the frames asked for; nothing is
     left behind then.
@@ -68,7 +70,7 @@ def stitch(
             muxer = kept.muxer_for(target, video_stream(head, 0).codec_context.codec.canonical_name)
             source = stack.enter_context(open_input(info.source))
             convert = frozenset({"audio"} if convert_audio else ()) | ({"subtitle"} if convert_subtitles else set())
-            joined = _Stitcher(info, index, segments, part, muxer, first, last, convert)
+            joined = _Stitcher(info, index, segments, part, muxer, first, last, convert, spliced)
             joined.run(source, video_stream(head, 0))
         with part.open("rb+") as file:
             os.fsync(file.fileno())
@@ -105,7 +107,9 @@ class _Stitcher:
         first: int,
         last: int,
         convert: frozenset[str],
+        spliced: bool,
     ) -> None:
+        self._spliced = spliced
         self._convert, self._converted = convert, dict[int, av.stream.Stream]()
         self._info, self._part, self._muxer = info, part, muxer
         self._segments = sorted(segments, key=lambda segment: segment.first_pts)
@@ -161,7 +165,8 @@ class _Stitcher:
         if self._info.average_rate:
             video.codec_context.framerate = self._info.average_rate
         if self._muxer in _MOV and template.codec_context.codec.canonical_name == "hevc":
-            video.codec_context.codec_tag = "hvc1"  # the only name that Apple's players take
+            # Apple's players take "hvc1" only. Its parameter sets don't change, as those of a spliced film do.
+            video.codec_context.codec_tag = "hev1" if self._spliced else "hvc1"
         if self._info.display_matrix is not None:
             video.set_display_matrix(self._info.display_matrix)
         video.metadata.update(kept.stream_tags(facts.metadata, self._muxer))

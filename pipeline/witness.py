@@ -201,10 +201,7 @@ class Witness:
     def note(self, pictures: Sequence[Picture]) -> None:
         """Takes the next pictures, as they were decoded."""
         for picture in pictures:
-            if picture.number in self._looks and picture.number not in self._seen:
-                # A new finder each time, so that what is seen in a picture depends on nothing else.
-                finder = FaceFinder(self._detector, self._layout, self._device, self._how)
-                self._seen[picture.number] = self._not_nothing(picture, finder.find([picture], [True])[0])
+            self.look(picture)
             if not self._chunk.start <= picture.number < self._chunk.stop:
                 continue
             places = tuple(self._places(picture.number))
@@ -222,6 +219,14 @@ class Witness:
         """Each frame that was looked at and shows what may be a face, however unsure, and its highest score."""
         highest = {frame: float(seen.scores.max()) for frame, seen in self._seen.items() if len(seen)}
         return [(frame, score) for frame, score in sorted(highest.items()) if score >= LIKELY]
+
+    def look(self, picture: Picture) -> None:
+        """Look for faces in a picture that is to be looked at, unless that was done. `note` does it, too; who wants to
+        know what there is to see before anything is rendered calls this for all pictures of `span`."""
+        if picture.number in self._looks and picture.number not in self._seen:
+            # A new finder each time, so that what is seen in a picture depends on nothing else.
+            finder = FaceFinder(self._detector, self._layout, self._device, self._how)
+            self._seen[picture.number] = self._not_nothing(picture, finder.find([picture], [True])[0])
 
     def _not_nothing(self, picture: Picture, seen: Detections) -> Detections:
         """Without what the landmarks' network sees nothing in."""

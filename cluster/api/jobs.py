@@ -111,6 +111,7 @@ def _wish(ctx: Context, user: User, asked: NewJob) -> Wish:
         drop_dynamic_hdr=asked.drop_dynamic_hdr,
         convert_audio=asked.convert_audio,
         convert_subtitles=asked.convert_subtitles,
+        copy_clean=asked.copy_clean,
         start=moment(asked.start) if asked.start is not None else None,
         stop=moment(asked.stop) if asked.stop is not None else None,
         device=asked.device,

@@ -48,6 +48,7 @@ class NewJob(In):
     drop_dynamic_hdr: bool = Field(False, description="As `--drop-dynamic-hdr`.")
     convert_audio: bool = Field(False, description="As `--convert-audio`.")
     convert_subtitles: bool = Field(False, description="As `--convert-subtitles`.")
+    copy_clean: bool = Field(False, description="As `--copy-clean`.")
     start: Annotated[str, StringConstraints(max_length=40)] | None = Field(None, description="As `--from`.")
     stop: Annotated[str, StringConstraints(max_length=40)] | None = Field(None, description="As `--until`.")
     device: Literal["any", "cpu", "cuda"] = "any"

@@ -135,6 +135,7 @@ class Far:
             "drop_dynamic_hdr": asked.drop_dynamic_hdr or None,
             "convert_audio": asked.convert_audio or None,
             "convert_subtitles": asked.convert_subtitles or None,
+            "copy_clean": asked.copy_clean or None,
             "start": asked.start,
             "stop": asked.stop,
             "device": asked.device,

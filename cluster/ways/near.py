@@ -70,6 +70,7 @@ class Near:
             drop_dynamic_hdr=asked.drop_dynamic_hdr,
             convert_audio=asked.convert_audio,
             convert_subtitles=asked.convert_subtitles,
+            copy_clean=asked.copy_clean,
             start=moment(asked.start) if asked.start is not None else None,
             stop=moment(asked.stop) if asked.stop is not None else None,
             device=asked.device,

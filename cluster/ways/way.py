@@ -24,6 +24,7 @@ class Asked:
     drop_dynamic_hdr: bool = False
     convert_audio: bool = False
     convert_subtitles: bool = False
+    copy_clean: bool = False
     start: str | None = None
     stop: str | None = None
     device: str = "any"

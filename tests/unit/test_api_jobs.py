@@ -44,6 +44,7 @@ def test_a_job_is_made_shown_and_listed(api: Api, film: str) -> None:
         **encoding,
         "convert_audio": False,
         "convert_subtitles": False,
+        "copy_clean": False,
         "drop_dynamic_hdr": False,
     }
     assert job["settings"]["start"] == {"seconds": "125/2", "frame": None}

@@ -54,6 +54,7 @@ BODIES = {
         "drop_dynamic_hdr": "a switch",
         "convert_audio": "a switch",
         "convert_subtitles": "a switch",
+        "copy_clean": "a switch",
         "start": "a time",
         "stop": "a time",
         "device": "one of three words",

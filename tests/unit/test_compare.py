@@ -54,11 +54,12 @@ def test_sound_that_is_missing_is_not_equal(
     monkeypatch.setattr(module, "open_input", lambda path: FakeFile())
     monkeypatch.setattr("pipeline.kept.is_copied", lambda stream, info: True)
     monkeypatch.setattr(module, "_stripped", lambda info: ())
+    monkeypatch.setattr("pipeline.dynamic.with_late", lambda info, index: info)
     monkeypatch.setattr(module, "_pair", lambda copied, found: (pairs, {}, ()))
     monkeypatch.setattr("pipeline.tracks.read", lambda container, numbers, part: {1: None, 2: None})
     monkeypatch.setattr("pipeline.tracks.same", lambda *args: same)
     monkeypatch.setattr(module, "video_stream", lambda container, number: FakeStream(0, "video"))
-    monkeypatch.setattr(module, "_times", lambda container, stream, threads: (np.arange(3), 0))
+    monkeypatch.setattr(module, "_times", lambda *_: (np.arange(3), 0))
     found = module.compare(info, Path("b"), index)
     assert (found.audio_equal, found.sound_changed) == (equal, changed)
 

@@ -8,7 +8,7 @@ import pytest
 from cluster import config, processes
 from cluster.config import UsageError, encoding, moment, output_suffix, pool_settings, project_key
 from cluster.job import Encoding, Moment
-from cluster.steps import chunk_seconds
+from cluster.planning import chunk_seconds
 
 
 @pytest.mark.parametrize(

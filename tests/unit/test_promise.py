@@ -31,6 +31,7 @@ OPTIONS = {
         "drop_dynamic_hdr": "a switch",
         "convert_audio": "a switch",
         "convert_subtitles": "a switch",
+        "copy_clean": "a switch",
         "start": "a time",
         "stop": "a time",
         "workers": "a number",
@@ -98,6 +99,7 @@ OPTIONS = {
         "drop_dynamic_hdr": "a switch",
         "convert_audio": "a switch",
         "convert_subtitles": "a switch",
+        "copy_clean": "a switch",
         "start": "a time",
         "stop": "a time",
         "device": "one of three words",
@@ -162,7 +164,7 @@ OPTIONS = {
 RECORDS: dict[type, set[str]] = {
     config.Request: {
         *("inputs", "output", "veil", "seed_key", "quality", "codec", "start", "stop", "workers", "device", "report"),
-        *("overwrite", "resume", "work", "drop_dynamic_hdr", "convert_audio", "convert_subtitles"),
+        *("overwrite", "resume", "work", "drop_dynamic_hdr", "convert_audio", "convert_subtitles", "copy_clean"),
     },
     job.JobSpec: {
         *("source", "target", "veil", "encoding", "start", "stop", "device", "key_fingerprint"),
@@ -170,7 +172,10 @@ RECORDS: dict[type, set[str]] = {
     },
     job.Source: {"place", "bytes", "version"},
     job.Publish: {"name", "overwrite"},
-    job.Encoding: {"codec", "crf", "crf_offset", "preset", "drop_dynamic_hdr", "convert_audio", "convert_subtitles"},
+    job.Encoding: {
+        *("codec", "crf", "crf_offset", "preset", "drop_dynamic_hdr", "convert_audio", "convert_subtitles"),
+        "copy_clean",
+    },
     job.Moment: {"seconds", "frame"},
     workers.Order: {"store", "job", "unit", "attempt", "secret", "sharers", "lean", "chunk_frames", "edits"},
     edits.Edit: {
@@ -226,7 +231,7 @@ def test_a_line_of_a_list_has_no_room_for_a_face() -> None:
     assert set(manifest.COLUMNS) == {
         *("source", "to", "veil", "quality", "codec", "from", "until", "device", "priority", "limit", "deadline"),
         *("after", "owner", "name", "id", "overwrite", "review"),
-        *("drop_dynamic_hdr", "convert_audio", "convert_subtitles"),
+        *("drop_dynamic_hdr", "convert_audio", "convert_subtitles", "copy_clean"),
     }
 
 
