@@ -23,9 +23,19 @@ from storage.objects import NoSuchObject, NotSupported, ObjectFacts, ObjectStore
 router = APIRouter(prefix="/v1/jobs", tags=["outputs"], responses=responses(401, 403, 404, 409, 422, 429, 503))
 
 _PIECE = 1 << 20  # bytes in memory at once
+_MEDIA = {  # what Python, or the machine, may not know: browsers are told not to guess
+    ".webp": "image/webp",
+    ".avif": "image/avif",
+    ".apng": "image/apng",
+    ".jfif": "image/jpeg",
+    ".m4v": "video/mp4",
+    ".mkv": "video/x-matroska",
+    ".webm": "video/webm",
+}
 _RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?")
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
 _VIDEO: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, "content": {"video/*": {"schema": {"type": "string", "format": "binary"}}}}
+    status: {"description": text, "content": dict.fromkeys(("video/*", "image/*"), _BYTES)}
     for status, text in ((200, "The film."), (206, "The part that Range names."))
 }
 _VIDEO[307] = {"description": "Where to get it, with `redirect=true`."}
@@ -102,7 +112,7 @@ def send(
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{facts.size}"
     headers["Content-Length"] = str(stop - start)
     headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
-    media = mimetypes.guess_type(key)[0] or "application/octet-stream"
+    media = _MEDIA.get(PurePosixPath(key).suffix.lower()) or mimetypes.guess_type(key)[0] or "application/octet-stream"
     return StreamingResponse(_pieces(store, key, facts, start, stop), status, headers, media)
 
 

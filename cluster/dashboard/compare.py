@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import threading
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
@@ -17,6 +17,7 @@ from cluster.api.context import Context, Ctx, seen
 from cluster.api.outputs import send
 from cluster.api.problems import Problem
 from cluster.book import JobResult
+from cluster.config import PICTURE_SOURCES
 from cluster.dashboard.job import STRIPS, WIDTH, JobId, head
 from cluster.dashboard.pages import LookingReviewer, OwnForm, Page, drawn, go
 from cluster.dashboard.strip import Cell, Strip
@@ -102,13 +103,16 @@ def show(request: Request, ctx: Ctx, user: LookingReviewer, job: JobId) -> Respo
         why = error.detail
     except StoreError:
         why = "compare.gone"
+    film = _shown(ctx, row, result)
     first = strip.cells[0].chunk.start if strip.cells else 0
     found = [cell for cell in strip.cells if cell.leaks or cell.failures]
     return drawn(
         request,
         "compare.html",
         **shown,
-        film=_shown(ctx, row, result),
+        film=film,
+        still=_is_picture(film and _place(ctx, row, result)),
+        still_before=_is_picture(spec.source.place),
         why=why,
         looking=not why and LOOKS.last(request.cookies.get(sessions.COOKIE, ""), job),
         rate=strip.rate,
@@ -135,6 +139,16 @@ def _shown(ctx: Context, row: Row, result: JobResult | None) -> str:
     except Problem:
         return ""
     return f"/jobs/{row.job}/result?seen={row.control.edits}"
+
+
+def _place(ctx: Context, row: Row, result: JobResult | None) -> str:
+    """Where the store has what `_shown` names."""
+    return result.film if result is not None and result.film else _drawn(ctx, row)
+
+
+def _is_picture(place: str) -> bool:
+    """Whether browsers show it as one, animations too."""
+    return PurePosixPath(place).suffix.lower() in PICTURE_SOURCES
 
 
 def _drawn(ctx: Context, row: Row) -> str:

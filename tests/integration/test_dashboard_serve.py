@@ -1,7 +1,6 @@
 """The whole of it: `veilfarm serve`, a browser, a film that is brought, watched and fetched."""
 
 import os
-import re
 import shutil
 from pathlib import Path
 
@@ -10,16 +9,7 @@ from browser import PICTURES, Watcher, becomes, check
 from facefilm import make as with_faces
 from filmgen import Film, make
 from playwright.sync_api import Browser, Locator, expect
-from serving import PATIENCE, FarmStore, Serving, until
-
-
-def address(serving: Serving) -> tuple[str, str]:
-    """(URL, the first admin's token) of a farm that has just begun."""
-    until(lambda: "vf_" in serving.said())
-    url, token = re.search(r"http://[\d.:]+", serving.said()), re.search(r"vf_[\w-]+", serving.said())
-    assert url is not None
-    assert token is not None
-    return url[0], token[0]
+from serving import PATIENCE, FarmStore, address
 
 
 def test_a_film_goes_through(browser: Browser, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A farm as its users run it: `veilfarm serve` as a process, and what its store says about it."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -157,6 +158,15 @@ class FarmStore:
     def objects(self, prefix: str = "") -> list[str]:
         """What it holds."""
         return list(self.book.store.keys(prefix))
+
+
+def address(serving: Serving) -> tuple[str, str]:
+    """(URL, the first admin's token) of a farm that has just begun."""
+    until(lambda: "vf_" in serving.said())
+    url, token = re.search(r"http://[\d.:]+", serving.said()), re.search(r"vf_[\w-]+", serving.said())
+    assert url is not None
+    assert token is not None
+    return url[0], token[0]
 
 
 def times(path: Path) -> list[Fraction]:

@@ -2,16 +2,49 @@
 
 const DRIFT = 0.04; // seconds that the two may be apart while they play
 
+/** A picture, or an animation that plays by itself, with what is asked of a film here. */
+class Still {
+  constructor(picture) {
+    Object.assign(this, { picture, paused: true, currentTime: 0, duration: NaN });
+  }
+
+  get error() {
+    return this.picture.complete && !this.picture.naturalWidth;
+  }
+
+  get readyState() {
+    return this.picture.complete ? 4 : 0;
+  }
+
+  get videoWidth() {
+    return this.picture.naturalWidth;
+  }
+
+  get videoHeight() {
+    return this.picture.naturalHeight;
+  }
+
+  addEventListener(kind, then, options) {
+    this.picture.addEventListener(kind === "loadedmetadata" ? "load" : kind, then, options);
+  }
+
+  pause() {}
+
+  play() {}
+}
+
+const shown = (element) => (element instanceof HTMLImageElement ? new Still(element) : element);
+
 export class Compare {
   constructor(place) {
     const find = (id) => place.querySelector(`#${id}`);
-    Object.assign(this, { place, after: find("after"), before: find("before"), find });
+    Object.assign(this, { place, after: shown(find("after")), before: shown(find("before")), find });
     this.rate = Number(place.dataset.rate);
     this.begins = Number(place.dataset.begins);
-    find("play").addEventListener("click", () => this.toggle());
-    find("back").addEventListener("click", () => this.step(-1));
-    find("on").addEventListener("click", () => this.step(1));
-    find("seek").addEventListener("input", (event) => this.go((event.target.value / 1000) * this.after.duration));
+    find("play")?.addEventListener("click", () => this.toggle());
+    find("back")?.addEventListener("click", () => this.step(-1));
+    find("on")?.addEventListener("click", () => this.step(1));
+    find("seek")?.addEventListener("input", (event) => this.go((event.target.value / 1000) * this.after.duration));
     find("slide")?.addEventListener("input", (event) => this.slide(event.target.value));
     for (const button of place.querySelectorAll("[data-jump]")) {
       button.addEventListener("click", () => this.go(Number(button.dataset.jump)));
@@ -101,6 +134,7 @@ export class Compare {
   show() {
     const { currentTime, duration, paused } = this.after;
     const play = this.find("play");
+    if (!play) return this.marking?.follow(); // a picture has no time
     play.textContent = paused ? play.dataset.play : play.dataset.pause;
     if (Number.isFinite(duration) && duration > 0) this.find("seek").value = (currentTime / duration) * 1000;
     for (const end of ["x1", "x2"]) this.find("here")?.setAttribute(end, (currentTime / duration) * 1000 || 0);
