@@ -73,3 +73,21 @@ def see(source: Path, work: Path, eyes: Eyes, target: Fraction = Fraction(10)) -
     analyses = tuple(analyse(info, found, chunk, device=CPU, eyes=eyes) for chunk in chunks)
     linked = link(analyses, found, veil="nobody", secret=b"secret", model=None, choose=by_key)  # type: ignore[arg-type]
     return Seen(info, found, chunks, analyses, linked)
+
+
+def passing(path: Path, shown: range, frames: int, gop: int, codec: str = "libx264", speed: int = 2) -> Path:
+    """A room in which somebody is for a while, in closed groups of `gop` pictures. A bar moves on by `speed` px a
+    frame, so that no two pictures are the same."""
+    params = f"keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0"
+    quiet = ":log-level=none" if codec == "libx265" else ""
+    options = {"crf": "12", "preset": "veryfast", f"{codec[3:]}-params": params + quiet}
+    with av.open(path, "w") as out:
+        stream = out.add_stream(codec, rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number in range(frames):
+            image = scene(WIDTH, HEIGHT, *[(80, 40, SIDE)] * (number in shown))
+            image[:, 220:, speed * number : speed * number + 20] = 0.9
+            pixels = (image.permute(1, 2, 0).clamp(0, 1).numpy() * 255).astype(np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        out.mux(stream.encode())
+    return path

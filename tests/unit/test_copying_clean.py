@@ -8,8 +8,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from facefilm import CPU, HEIGHT, WIDTH, Seen, see
-from portrait import scene
+from facefilm import CPU, Seen, passing, see
 
 from pipeline import identity
 from pipeline.analyse import Eyes
@@ -149,17 +148,7 @@ LONG, SHORT = 108, 12
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """Somebody comes and goes in groups 3 and 4 of 9."""
     folder = tmp_path_factory.mktemp("film")
-    path = folder / "film.mp4"
-    with av.open(path, "w") as out:
-        options = {"crf": "12", "preset": "veryfast", "g": str(SHORT), "sc_threshold": "0"}
-        stream = out.add_stream("libx264", rate=25, options=options)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for number in range(LONG):
-            image = scene(WIDTH, HEIGHT, *[(80, 40, 150)] * (number in SHOWN))
-            image[:, 220:, 2 * number : 2 * number + 20] = 0.9  # no two pictures are the same
-            pixels = (image.permute(1, 2, 0).clamp(0, 1).numpy() * 255).astype(np.uint8)
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        out.mux(stream.encode())
+    path = passing(folder / "film.mp4", SHOWN, LONG, SHORT)
     return see(path, folder / "work", Eyes.load(CPU, 1))
 
 
