@@ -91,8 +91,15 @@ def edit(request: Request, ctx: Ctx, user: LookingReviewer, job: JobId, fields: 
         return _clashed(request, ctx, user, job, fields, clash)
     except EditRefused as error:
         return _refused(request, ctx, user, job, fields, t(f"refuse.{wanted[0].kind}"), error)
-    back = f"/jobs/{job}/compare" if fields.get("back") == ["compare"] else f"/jobs/{job}/people"
-    return say(go(back), "edit", len(wanted))
+    back = "compare" if fields.get("back") == ["compare"] else f"people{_place(wanted[-1], fields)}"
+    return say(go(f"/jobs/{job}/{back}"), "edit", len(wanted))
+
+
+def _place(edit: NewEdit, fields: Form) -> str:
+    """Where on the page the reviewer goes on: at the card, so that nobody has to find the way back to it."""
+    of_form = next((int(each) for each in fields.get("person", []) if each.isdecimal()), None)
+    number = edit.into if edit.kind is Kind.MERGE else of_form
+    return f"#p-{number}" if number is not None else ""
 
 
 def _wanted(ctx: Context, user: User, job: str, fields: Form) -> list[NewEdit]:
@@ -227,7 +234,7 @@ def undo(request: Request, ctx: Ctx, user: LookingReviewer, job: JobId, fields: 
                 raise Clash([])
             try:
                 api.take_back(job, edit, ctx, user, Response(), f'"{tag}"')
-                return say(go(f"/jobs/{job}/people"), "undo")
+                return say(go(f"/jobs/{job}/people#review-title"), "undo")
             except Problem as error:
                 if error.status not in (404, 412):
                     raise
@@ -267,4 +274,4 @@ def do(request: Request, ctx: Ctx, user: LookingReviewer, job: JobId, fields: Ow
         return _refused(request, ctx, user, job, {}, words(request)(f"refuse.{what}"), error)
     except NotNow as error:
         return _refused(request, ctx, user, job, {}, words(request)(f"refuse.{what}"), error)
-    return say(go(f"/jobs/{job}/people" if what == "mend" else f"/jobs/{job}"), what)
+    return say(go(f"/jobs/{job}/people#review-title" if what == "mend" else f"/jobs/{job}"), what)

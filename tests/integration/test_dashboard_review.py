@@ -83,7 +83,7 @@ def test_everything_that_a_reviewer_can_do(dash: Dash, somebody: Any) -> None:
     person(page, 1).get_by_role("button", name="Another face").click()
     noted(page)
     more(page, 2, "Split…")
-    page.get_by_label("3:28").check()
+    page.get_by_role("checkbox", name="3:28").check()
     page.locator(".asked").get_by_role("button", name="Split").click()
     noted(page)
     made = edits(dash, job)[-1].made
@@ -174,6 +174,56 @@ def test_a_face_that_was_missed_is_marked_with_the_pointer_or_in_numbers(
     expect(drawn_by_hand).to_have_count(2)
     drawn_by_hand.last.get_by_role("link", name="1 appearance").click()
     becomes(kim, "Math.abs((document.querySelector('#after')?.currentTime ?? -1) - 12 / 25) < .02")
+
+
+def test_by_the_keyboard_alone(dash: Dash, somebody: Any, tmp_path: Path) -> None:
+    job = held(dash, "Council meeting.mp4", film(tmp_path).read_bytes())
+    kim = somebody("kim")
+    page, focus = kim.page, "document.activeElement"
+    page.goto(f"/jobs/{job}/people")
+    card = page.get_by_role("article", name="Person 2")
+    card.locator("summary").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    expect(card.locator("summary")).to_be_focused()  # and not nowhere, with the menu that has closed
+    page.keyboard.press("Enter")
+    card.get_by_role("link", name="Split").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#ask input:not([type=hidden])").first).to_be_focused()  # Enter must not show an original
+    page.keyboard.press("Escape")
+    expect(card.locator("summary")).to_be_focused()
+    card.get_by_role("button", name="Another face").focus()
+    page.keyboard.press("Enter")
+    noted(page)
+    becomes(kim, f"{focus}.id === 'p-1'")  # one goes on where one was
+    page.goto(f"/jobs/{job}/compare")
+    becomes(kim, "document.querySelector('#after').readyState >= 2")
+    expect(page.get_by_text("Arrow keys go by a frame")).to_be_visible()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    becomes(kim, "Math.abs(document.querySelector('#after').currentTime - 2.5 / 25) < .01")
+    page.keyboard.press("Space")
+    becomes(kim, "!document.querySelector('#after').paused || document.querySelector('#after').ended")
+
+
+def test_enter_does_what_it_is_next_to(dash: Dash, somebody: Any) -> None:
+    job = dash.job("a.mp4", JobState.QUEUED)
+    kim = somebody("kim")
+    page = kim.page
+    page.goto("/jobs")
+    box = page.get_by_role("checkbox", name="a.mp4")
+    box.focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("Enter")
+    expect(page.locator("#bulkbar button:enabled").first).to_be_focused()  # far below a long list
+    page.locator("#bulkbar").get_by_label("Priority").fill("7")
+    page.keyboard.press("Enter")
+    page.wait_for_load_state()
+    expect(page.get_by_role("row", name="a.mp4")).to_contain_text("7")
+    assert dash.book.control(job).state is JobState.QUEUED
+    assert dash.book.control(job).priority == 7
 
 
 def test_frames_that_last_unevenly_are_told_apart(dash: Dash, somebody: Any, tmp_path: Path) -> None:

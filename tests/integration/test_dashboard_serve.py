@@ -119,19 +119,20 @@ def split(kim: Watcher, card: Locator) -> None:
 def seen(kim: Watcher) -> None:
     """The pictures of a person: the new face is there, the original comes when it is asked for."""
     page, shown = kim.page, "[...document.querySelectorAll('.face-tile > img')].every(it => it.naturalWidth > 40)"
-    card = page.get_by_role("article", name="Person 1")
+    card = page.get_by_role("article").first
+    name = card.get_by_role("heading").inner_text()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.reload()
-    expect(card.get_by_role("link", name="Person 1 in the result")).to_be_visible()
+    expect(card.get_by_role("link", name=f"{name} in the result")).to_be_visible()
     becomes(kim, shown)
     assert any("after.jpg" in url for url in asked)
     assert not any("before.jpg" in url for url in asked)
     card.get_by_title("history will say").click()
-    expect(card.get_by_role("img", name="Person 1 in the original")).to_be_visible()
+    expect(card.get_by_role("img", name=f"{name} in the original")).to_be_visible()
     becomes(kim, shown)
     check(kim, "real-people", "light")
-    card.get_by_role("link", name="Person 1 in the result").click()
+    card.get_by_role("link", name=f"{name} in the result").click()
     expect(page.get_by_role("dialog").get_by_role("img")).to_have_count(2)
     check(kim, "real-zoom", "light")
     page.keyboard.press("Escape")

@@ -82,5 +82,7 @@ def check(watcher: Watcher, name: str, theme: str) -> None:
     if PICTURES:
         Path(PICTURES).mkdir(parents=True, exist_ok=True)
         width = (watcher.page.viewport_size or {}).get("width")
+        asked = watcher.page.locator("dialog[open]").count() > 0  # what is behind it is dimmed as far as it is seen
+        watcher.page.evaluate("scrollTo(0, 0)")
         watcher.page.wait_for_timeout(700)
-        watcher.page.screenshot(path=Path(PICTURES) / f"{name}-{theme}-{width}.png", full_page=True)
+        watcher.page.screenshot(path=Path(PICTURES) / f"{name}-{theme}-{width}.png", full_page=not asked)

@@ -78,7 +78,7 @@ def test_edits_are_told_in_both_languages_without_raw_names(dash: Dash, job: str
     )
     for fields in forms:
         answer = kim.send(**fields)
-        place = "compare" if fields["kind"] == "box" else "people"
+        place = "compare" if fields["kind"] == "box" else f"people#p-{fields['person']}"  # one goes on where one was
         assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job}/{place}"), answer.text
         kim.look()
     text = html.unescape(kim.look().text)

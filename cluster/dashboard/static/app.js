@@ -119,6 +119,17 @@ document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
   bulk();
 });
+// Enter in a form's field presses its first button, whatever that does: here it does what it is next to.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !event.target.closest?.("#bulk")) return;
+  if (event.target.matches('input[type="checkbox"]')) {
+    event.preventDefault();
+    $("#bulkbar button:not(:disabled)")?.focus();
+  } else if (event.target.matches('#bulkbar input[name="priority"]')) {
+    event.preventDefault();
+    event.target.parentElement.querySelector("button").click();
+  }
+});
 document.addEventListener("submit", (event) => {
   const button = event.submitter;
   if (!button?.dataset.sure) return;
@@ -154,7 +165,8 @@ if ($("#drop")) {
 }
 if ($("#compare")) {
   const { Compare } = await import("./compare.js");
-  new Compare($("#compare"));
+  const { Keys } = await import("./keys.js");
+  new Keys(new Compare($("#compare")));
 }
 if ($("[data-person]") || $("#ask")) {
   const { People } = await import("./people.js");

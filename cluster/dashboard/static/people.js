@@ -11,7 +11,7 @@ export class People {
     };
     document.addEventListener("error", (event) => gone(event.target), true);
     for (const picture of $$(".face-tile > img")) if (picture.complete && !picture.naturalWidth) gone(picture);
-    document.addEventListener("keydown", (event) => event.key === "Escape" && this.close());
+    document.addEventListener("keydown", (event) => event.key === "Escape" && this.leave());
     document.addEventListener("fresh", () => this.bar());
     document.addEventListener("change", () => this.bar());
     document.addEventListener("click", (event) => this.click(event));
@@ -36,6 +36,13 @@ export class People {
   /** The menus of cards, but for one. */
   close(but = null) {
     for (const menu of $$("details.more[open]")) if (menu !== but) menu.open = false;
+  }
+
+  /** Close the menu in which one is, and stay beside it. */
+  leave() {
+    const menu = document.activeElement?.closest("details.more[open]");
+    this.close();
+    if (menu) $("summary", menu).focus();
   }
 
   click(event) {
@@ -66,7 +73,7 @@ export class People {
     if (!answer?.ok) return location.assign(link.href); // which tells why
     const dialog = $("#ask");
     dialog.innerHTML = await answer.text();
-    dialog.onclose = () => link.focus();
+    dialog.onclose = () => ($("summary", link.closest("details")) ?? link).focus(); // the menu is closed
     dialog.showModal();
   }
 
