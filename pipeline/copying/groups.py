@@ -6,7 +6,7 @@ from what is before them: they belong to the group of the IDR picture before.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -172,28 +172,40 @@ class Piece:
     data: bytes
 
 
-def pieces(info: VideoInfo, index: FrameIndex, group: Group, sets: bytes) -> Iterator[Piece]:
-    """The group's packets in order of decoding, the first one with the parameter sets before it. Raises VerifyError
-    when they aren't where the index says."""
-    wanted, count = index.pts[group.start : group.stop], 0
+def in_rows(groups: Iterable[Group]) -> list[list[Group]]:
+    """Groups in order, those together that follow each other without a gap."""
+    rows = list[list[Group]]()
+    for group in groups:
+        if rows and rows[-1][-1].stop == group.start:
+            rows[-1].append(group)
+        else:
+            rows.append([group])
+    return rows
+
+
+def pieces(info: VideoInfo, index: FrameIndex, row: Sequence[Group], sets: bytes) -> Iterator[Piece]:
+    """The packets of groups that follow each other, in order of decoding, the first of each with the parameter sets
+    before it. Raises VerifyError when they aren't where the index says."""
+    wanted, count = index.pts[row[0].start : row[-1].stop], 0
+    starts = {int(index.pts[group.start]) for group in row}
     with open_input(info.path) as container:
         stream = video_stream(container, info.video_stream)
         form = Form.of(info.codec, stream.codec_context.extradata or b"")
         for packet in _from(container, stream, int(wanted[0])):
-            if count == group.frames:
+            if count == len(wanted):
                 return
             at = int(np.searchsorted(wanted, cast(int, packet.pts)))
             if packet.pts is None or at == len(wanted) or wanted[at] != packet.pts:
                 break
             try:
-                data = rewritten(form, bytes(packet), b"" if count else sets)
+                data = rewritten(form, bytes(packet), sets if packet.pts in starts else b"")
             except BadStream:
                 break
             yield Piece(packet.pts, packet.is_keyframe, data)
             count += 1
-    if count < group.frames:
-        what = f"the packets of the frames [{group.start}, {group.stop}) of {info.path} are not found"
-        why = f"{count} of {group.frames} are there"
+    if count < len(wanted):
+        what = f"the packets of the frames [{row[0].start}, {row[-1].stop}) of {info.path} are not found"
+        why = f"{count} of {len(wanted)} are there"
         raise VerifyError(what, why, "has the file changed? run the index step again")
 
 

@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 from pipeline.chunk import Chunk
-from pipeline.copying.groups import Group, pieces
+from pipeline.copying.groups import Group, in_rows, pieces
 from pipeline.copying.nal import START, Form, in_record
 from pipeline.encode import EncoderSettings, Packet, SegmentWriter, encoder
 from pipeline.facts import FrameIndex, VideoInfo
@@ -40,8 +40,8 @@ class SplicedWriter(SegmentWriter):
         sets: bytes,
     ) -> None:
         self._index, self._sets, self._threads = index, sets, threads
-        self._copies = {group.start: group for group in copies}
-        self._until = 0  # frames before this one are in a group that was copied
+        self._rows = {row[0].start: row for row in in_rows(copies)}
+        self._until = 0  # frames before this one are in groups that were copied
         self._encoder: av.VideoCodecContext | None = None
         times = index.pts[chunk.start : chunk.stop]
         step = int(times[1] - times[0]) if len(times) > 1 else 1
@@ -61,17 +61,17 @@ class SplicedWriter(SegmentWriter):
 
     def write(self, picture: Picture) -> None:
         """Encode one picture, or copy it."""
-        group = self._copies.get(picture.number)
-        if group is not None:
-            self._until = group.stop
+        row = self._rows.get(picture.number)
+        if row is not None:
+            self._until = row[-1].stop
         if picture.number >= self._until:
             super().write(picture)
             return
         self._next(picture)
-        if group is not None:
+        if row is not None:
             self._mux(None)
             self._encoder = None
-            for piece in pieces(self._info, self._index, group, self._sets):
+            for piece in pieces(self._info, self._index, row, self._sets):
                 packet = cast(Packet, av.Packet(piece.data))
                 packet.pts, packet.time_base = piece.pts - self._origin, self._info.time_base
                 packet.is_keyframe = piece.key

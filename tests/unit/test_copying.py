@@ -218,10 +218,11 @@ def test_the_table_of_groups_survives_the_disk_and_a_damaged_one_is_told(tmp_pat
 def test_packets_that_aren_t_where_they_were_fail_the_segment(tmp_path: Path) -> None:
     it = case(Film(frames=16, gop=GOP), tmp_path)
     with pytest.raises(VerifyError, match="are not found"):
-        list(table.pieces(it.info, it.index, Group(8, 17, 0, True), b""))
+        other = replace(it.index, pts=it.index.pts + (np.arange(16) == 12))
+        list(table.pieces(it.info, other, [Group(8, 16, 0, True)], b""))
     wrong = replace(it.index, pts=it.index.pts + 7)
     with pytest.raises(VerifyError, match="0 of 8 are there"):
-        list(table.pieces(it.info, wrong, Group(8, 16, 0, True), b""))
+        list(table.pieces(it.info, wrong, [Group(8, 16, 0, True)], b""))
 
 
 def test_what_makers_say_in_a_packet_goes_and_captions_stay() -> None:
@@ -267,6 +268,12 @@ def test_chunks_begin_where_groups_do_and_a_group_that_is_too_long_is_cut() -> N
     for bad in ((5, 5), (0, 101)):
         with pytest.raises(ValueError, match="not in a film"):
             plan_whole(index, starts, target=Fraction(1), most=10, first=bad[0], last=bad[1])
+
+
+def test_groups_that_follow_each_other_are_read_at_once() -> None:
+    a, b, c = Group(0, 8, 0, True), Group(8, 12, 0, True), Group(20, 30, 0, True)
+    assert table.in_rows([a, b, c]) == [[a, b], [c]]
+    assert table.in_rows([]) == []
 
 
 def every_way() -> Iterator[set[int]]:

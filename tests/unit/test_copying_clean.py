@@ -235,15 +235,15 @@ def test_copied_pictures_that_come_out_otherwise_are_rendered(
 ) -> None:
     own = table.pieces
 
-    def pieces(info, index, group, sets):  # type: ignore[no-untyped-def]
-        """The first group has another group's packets, with its own times."""
-        other = table.Group(SHORT * 8, SHORT * 9, 0, True)
+    def pieces(info, index, row, sets):  # type: ignore[no-untyped-def]
+        """The first group has the last one's packets, with its own times."""
         later = int(index.pts[SHORT * 8] - index.pts[0])
-        if group.start:
-            yield from own(info, index, group, sets)
-            return
-        for piece in own(info, index, other, sets):
-            yield replace(piece, pts=piece.pts - later)
+        if row[0].start == 0:
+            for piece in own(info, index, [table.Group(SHORT * 8, SHORT * 9, 0, True)], sets):
+                yield replace(piece, pts=piece.pts - later)
+            row = row[1:]
+        if row:
+            yield from own(info, index, row, sets)
 
     monkeypatch.setattr("pipeline.copying.splice.pieces", pieces)
     segment, some, _ = rendered(seen, seen.linked, Half(-9), tmp_path)
