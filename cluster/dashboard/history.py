@@ -18,8 +18,8 @@ Made = Callable[[Words, re.Match[str]], str]
 def line(t: Words, entry: Entry) -> str:
     """What happened."""
     state, _, reason = entry.what.partition(": ")
-    if entry.state is not None and entry.what == entry.state:
-        return t(f"state.{entry.state}")
+    if entry.what in set(JobState):
+        return t(f"state.{entry.what}")
     if state in set(JobState) and reason:
         return t("history.state", state=t(f"state.{state}"), reason=text(t, reason))
     return text(t, entry.what)

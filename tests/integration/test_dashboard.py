@@ -259,7 +259,7 @@ def compared(dash: Dash, folder: Path) -> str:
     (folder / "films").mkdir(exist_ok=True)
     demo = Path(os.environ.get("VEILFARM_DEMO", ""))  # of `veilfarm demo`, for prettier pictures
     if PICTURES and (demo / "after.mp4").exists():
-        before, after = folder / "films" / "Two people who don't exist.mp4", (demo / "after.mp4").read_bytes()
+        before, after = folder / "films" / "People who don't exist.mp4", (demo / "after.mp4").read_bytes()
         before.write_bytes((demo / "before.mp4").read_bytes())
     else:
         before = make(Film(frames=50), folder / "films" / "stamps.mp4")

@@ -136,7 +136,7 @@ def film(folder: Path) -> Path:
 def test_a_face_that_was_missed_is_marked_with_the_pointer_or_in_numbers(
     dash: Dash, somebody: Any, tmp_path: Path
 ) -> None:
-    job = held(dash, "Two people who don't exist.mp4", film(tmp_path).read_bytes())
+    job = held(dash, "People who don't exist.mp4", film(tmp_path).read_bytes())
     kim = somebody("kim")
     page = kim.page
     page.goto(f"/jobs/{job}/compare")

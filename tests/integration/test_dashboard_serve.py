@@ -98,7 +98,7 @@ def pretty(folder: Path) -> Path | None:
     demo = Path(os.environ.get("VEILFARM_DEMO", "")) / "before.mp4"
     if not PICTURES or not demo.exists():
         return None
-    return shutil.copy(demo, folder / "Two people who don't exist.mp4")
+    return shutil.copy(demo, folder / "People who don't exist.mp4")
 
 
 def split(kim: Watcher, card: Locator) -> None:

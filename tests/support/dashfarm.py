@@ -256,8 +256,8 @@ def farm(dash: Dash, found: dict[str, str]) -> None:
         (),
     )
     dash.progress = (
-        Progress(found["running"], Step.RENDER, 6750, 16_000, 251.0, 26.9, 344.0),
-        Progress(found["other"], Step.ANALYSE, 900, 7400, 12.0, 75.0, 86.7),
+        Progress(found["running"], Step.RENDER, 6750, 16_000, 251.0, 26.9, 344.0, 377.0, 1460.0),
+        Progress(found["other"], Step.ANALYSE, 900, 7400, 12.0, 75.0, 86.7, 264.0, 610.0),
     )
 
 
