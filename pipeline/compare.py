@@ -17,7 +17,8 @@ import numpy as np
 
 from pipeline import dynamic, kept, subtitles, tracks
 from pipeline.facts import FrameIndex, Int64, StreamFacts, VideoInfo
-from pipeline.reading import decoded, open_input, video_stream
+from pipeline.probe import field_order
+from pipeline.reading import decoded, has_captions, open_input, video_stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ def compare(
     with open_input(target) as container:
         stream = video_stream(container, next(s.index for s in container.streams if s.type == "video"))
         base = stream.time_base or Fraction(0)
-        seen, damaged = _times(container, stream, threads, look)
+        seen, damaged, captions = _times(container, stream, threads, look)
+        fields = _fields(info, stream)
     equal, shift, rounding = _same_times(wanted, info.time_base, seen, base)
     shift += info.moved
     copied = [s for s in info.streams if kept.is_copied(s, info)]
@@ -69,7 +71,7 @@ def compare(
         frames_out=len(seen),
         pts_equal=equal,
         audio_equal=all(n in pairs and n not in wrong for n in audio),
-        streams_lost=lost,
+        streams_lost=(*lost, *_captions(index, first, last, captions), *fields),
         converted=converted,
         stripped=_stripped(dynamic.with_late(info, index)),
         shift=shift,
@@ -121,6 +123,18 @@ def _beside(
     return pairs, lost, tuple(converted), wrong
 
 
+def _fields(info: VideoInfo, stream: av.VideoStream) -> tuple[str, ...]:
+    """That the picture is made of fields, if nobody can know any more."""
+    lost = info.field_order != "progressive" and field_order(stream) != info.field_order
+    return (f"the order of fields ({info.field_order})",) if lost else ()
+
+
+def _captions(index: FrameIndex, first: int, last: int, found: int) -> tuple[str, ...]:
+    """Those that lie in the pictures (CEA-608 and CEA-708), if they are lost."""
+    wanted = 0 if index.captions is None else int(np.count_nonzero(index.captions[first:last]))
+    return () if found == wanted else (f"captions in the pictures: of {wanted} pictures that have some, {found}",)
+
+
 def _attached(container: av.container.InputContainer) -> dict[int, bytes]:
     found = (s for s in container.streams if isinstance(s, av.stream.AttachmentStream))
     return {s.index: bytes(s.data or b"") for s in found}
@@ -130,7 +144,10 @@ def _stripped(info: VideoInfo) -> tuple[str, ...]:
     streams = [f"{name(s)}: {why}" for s in info.streams if (why := kept.why_stripped(s, info))]
     streams += dynamic.told(info)
     form = av.VideoFormat(info.source_pix_fmt)
-    if any(component.is_alpha for component in form.components) and not form.has_palette:
+    beside = ("alpha_mode", "1") in (  # VP8 and VP9 have it in a second picture, which decoders here don't look at
+        (key.lower(), value) for key, value in info.streams[info.source_stream].metadata
+    )
+    if beside or (any(component.is_alpha for component in form.components) and not form.has_palette):
         streams.append("transparency: no codec of the output has it")
     tags = [f"tag {key}" for key in kept.stripped_tags(info.metadata)]
     tags += [f"tag {key} of {name(s)}" for s in info.streams for key in kept.stripped_tags(s.metadata)]
@@ -181,14 +198,16 @@ def _times(
     stream: av.VideoStream,
     threads: int,
     look: Callable[[int, av.VideoFrame], None] | None,
-) -> tuple[Int64, int]:
-    seen, damaged = list[int](), 0
+) -> tuple[Int64, int, int]:
+    """(times, how many frames are damaged, how many have captions in them)."""
+    seen, damaged, captions = list[int](), 0, 0
     for frame, lost in decoded(container, stream, threads):
         if look is not None:
             look(len(seen), frame)
         damaged += lost + frame.is_corrupt
+        captions += has_captions(frame)
         seen.append(-1 if frame.pts is None else frame.pts)
-    return np.array(seen, np.int64), damaged
+    return np.array(seen, np.int64), damaged, captions
 
 
 def _same_times(wanted: Int64, base: Fraction, seen: Int64, target_base: Fraction) -> tuple[bool, Fraction, Fraction]:

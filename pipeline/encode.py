@@ -253,6 +253,7 @@ def _options(info: VideoInfo, settings: EncoderSettings, threads: int) -> dict[s
     parts += [f"max-cll={light}"] * bool(light)
     parts += ["hdr10=1"] * bool(hdr.display or light)
     options["x265-params"] = ":".join(parts)
+    options["a53cc"] = "1"  # captions in the pictures stay; the others do it unasked, or cannot
     return options
 
 

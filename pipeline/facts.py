@@ -94,6 +94,7 @@ class FrameIndex:
     time_base: Fraction
     stored: Int64 | None = None  # (N,) pts as the decoder gives them, where some had to be repaired; -2**63 for none
     dynamic_hdr: tuple[str, ...] = ()  # kinds of metadata that change from picture to picture, on any of them
+    captions: Bool | None = None  # (N,) which have captions in them (CEA-608, CEA-708); None: none has
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -124,6 +125,8 @@ class FrameIndex:
             "numbers": np.array(numbers, np.int64),
             "dynamic_hdr": np.array(self.dynamic_hdr, np.str_),
         }
+        if self.captions is not None:
+            arrays["captions"] = self.captions
         if self.stored is not None:
             arrays["stored"] = self.stored
         with path.open("wb") as file:
@@ -145,6 +148,7 @@ class FrameIndex:
                     Fraction(numerator, denominator),
                     file.get("stored"),
                     tuple(str(kind) for kind in file.get("dynamic_hdr", ())),
+                    file.get("captions"),
                 )
         except (OSError, ValueError, KeyError) as error:
             raise VerifyError(f"{path} is not a frame index", str(error), "run the index step again") from error

@@ -41,13 +41,14 @@ _OWN_CLOCK = ("mov", "matroska", "nut")  # containers whose times begin where th
 _IDENTIFIES = re.compile(
     r"location|gps|xyz|latitude|longitude|altitude|geo.?tag|maker.?note|thumbnail|cover|covr|picture|artwork|serial"
     r"|content\.identifier"
+    r"|umid|\buid\b|_uid\b"  # of MXF: with the camera's network address, the day and the clip in them
     r"|camera\.identifier|device\.?id|face|person|xmp|exif",
     re.IGNORECASE,
 )
 # Said anew by the muxer, or true of the source's own bytes only.
 _STALE = re.compile(
     r"major_brand|minor_version|compatible_brands|encoder|duration|bps|number_of_|_statistics_|vendor_id|source_id"
-    r"|handler_vendor|timecode_rate",
+    r"|handler_vendor|timecode_rate|alpha_mode",
     re.IGNORECASE,
 )
 _KEPT_DATA = ("scte_35",)  # data without places or people in it

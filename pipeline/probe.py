@@ -53,9 +53,10 @@ def look(source: Path, number: int, path: Path, moved: int = 0) -> VideoInfo:
         # Exact, unlike the container's own, which is in microseconds.
         starts = [s.start_time * s.time_base for s in container.streams if s.start_time is not None and s.time_base]
         start = min(starts, default=Fraction(0))
-        streams = tuple(_facts(s, bool(container.chapters())) for s in container.streams)
+        streams = tuple(_facts(s, len(container.chapters())) for s in container.streams)
         metadata = tuple(container.metadata.items())
         aspect = stream_number(container, number).sample_aspect_ratio
+        fields = field_order(stream_number(container, number))
     with open_input(path) as container:
         changing = dynamic.found(container, stream_number(container, number if path == source else 0), source)
     with open_input(path) as container:
@@ -79,7 +80,7 @@ def look(source: Path, number: int, path: Path, moved: int = 0) -> VideoInfo:
             colorspace=int(frame.colorspace),
             color_range=int(frame.color_range),
             sample_aspect_ratio=aspect or stream.sample_aspect_ratio or None,
-            field_order=_FIELDS.get(int(stream.codec_context.field_order), "progressive"),
+            field_order=fields,
             display_matrix=_display_matrix(frame),
             hdr=_hdr(frame),
             start=start,
@@ -90,7 +91,7 @@ def look(source: Path, number: int, path: Path, moved: int = 0) -> VideoInfo:
         )
 
 
-def _facts(stream: av.stream.Stream, chapters: bool) -> StreamFacts:
+def _facts(stream: av.stream.Stream, chapters: int) -> StreamFacts:
     context, tags = stream.codec_context, stream.metadata
     data = stream.type == "data"
     return StreamFacts(
@@ -105,8 +106,16 @@ def _facts(stream: av.stream.Stream, chapters: bool) -> StreamFacts:
         picture=(stream.type == "video" and bool(int(stream.disposition) & STILL))
         or (stream.type == "attachment" and tags.get("mimetype", "").lower().startswith("image/")),
         timecode=data and "timecode" in tags,
-        chapters=data and chapters and getattr(stream, "name", None) == "bin_data",
+        # Telemetry, such as GoPro's, has that name too, and more samples than there are chapters.
+        chapters=data and 0 < chapters == stream.frames and getattr(stream, "name", None) == "bin_data",
     )
+
+
+def field_order(stream: av.VideoStream) -> str:
+    """As container or codec say it ("progressive", "tff", "bff"): a remux may not, and DV has one order only."""
+    if stream.codec_context.codec.canonical_name == "dvvideo" and stream.codec_context.height in (480, 576):
+        return "bff"
+    return _FIELDS.get(int(stream.codec_context.field_order), "progressive")
 
 
 def _check_size(source: Path, width: int, height: int) -> None:

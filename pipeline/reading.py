@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import av
 import av.container
 import av.error
+from av.sidedata.sidedata import SideDataContainer, Type
 
 from pipeline.errors import InputError, NotAVideo, PipelineError, Unsupported
 
@@ -40,6 +42,11 @@ def video_stream(container: av.container.InputContainer, number: int) -> av.Vide
     if not isinstance(stream, av.VideoStream):
         raise InputError(f"{container.name} has changed", f"its stream {number} is no video any more", "start again")
     return stream
+
+
+def has_captions(frame: av.VideoFrame) -> bool:
+    """Whether captions lie in the picture (CEA-608, CEA-708)."""
+    return cast(SideDataContainer, frame.side_data).get(Type.A53_CC) is not None
 
 
 def decoded(

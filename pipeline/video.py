@@ -17,7 +17,7 @@ from pipeline.facts import NO_PTS, Bool, FrameIndex, Hdr, Int64, StreamFacts, Vi
 from pipeline.intact import check_file
 from pipeline.probe import choose, look
 from pipeline.process import run_ffmpeg, timeout_for
-from pipeline.reading import decoded, open_input, video_stream
+from pipeline.reading import decoded, has_captions, open_input, video_stream
 from pipeline.stills.album import Album
 from pipeline.stills.ingest import ingest as ingest_pictures
 from pipeline.stills.kinds import is_pictures
@@ -93,12 +93,12 @@ def _remux(source: Path, number: int, work: Path, kind: str, moved: int) -> Path
 def index(info: VideoInfo, progress: Callable[[int], None] | None = None, threads: int = 0) -> FrameIndex:
     """Decode the whole film once and note every frame that a player would show.
 
-    `progress` gets the number of frames so far. Memory: 26 bytes per frame. Raises Unsupported when the picture's size
+    `progress` gets the number of frames so far. Memory: 27 bytes per frame. Raises Unsupported when the picture's size
     changes in the middle or the clock is broken, Truncated when nothing can be decoded.
     """
     stored, durations, keys, corrupt = array("q"), array("q"), bytearray(), bytearray()
     finder, damaged, broken = CutFinder(apart=info.pictures), 0, False
-    changing = set[str]()
+    changing, captions = set[str](), bytearray()
     with open_input(info.path) as container:
         for frame, lost in decoded(container, video_stream(container, info.video_stream), threads):
             damaged += lost + frame.is_corrupt
@@ -110,6 +110,7 @@ def index(info: VideoInfo, progress: Callable[[int], None] | None = None, thread
             keys.append(frame.key_frame)
             corrupt.append(broken)
             changing |= dynamic.of_frame(frame)
+            captions.append(has_captions(frame))
             finder.add(planes.of_frame(planes.in_layout(frame, info.layout)), info.layout.depth)
             if progress is not None:
                 progress(len(stored))
@@ -130,6 +131,7 @@ def index(info: VideoInfo, progress: Callable[[int], None] | None = None, thread
         time_base=info.time_base,
         stored=None if np.array_equal(raw, pts) else raw,
         dynamic_hdr=tuple(sorted(changing)),
+        captions=_bools(captions) if any(captions) else None,
     )
 
 

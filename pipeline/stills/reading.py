@@ -140,7 +140,9 @@ def _depth(image: Image.Image, path: Path, blocks: Structure) -> int:
 
 def _wide(said: dict[str, Any] | None) -> bool:
     """Whether numbers alone, which no other picture format has, say that colours aren't those of sRGB."""
-    return said is not None and (said["color_primaries"] not in (0, 1, 2) or said["transfer_characteristics"] in (16, 18))
+    if said is None:
+        return False
+    return said["color_primaries"] not in (0, 1, 2) or said["transfer_characteristics"] in (16, 18)
 
 
 def _dpi(said: Any) -> tuple[float, float] | None:

@@ -193,7 +193,8 @@ def _with_captions(packet: bytes, number: int) -> bytes:
     return packet[:place] + sei[1:] + packet[place:]
 
 
-def test_captions_in_the_pictures_stay(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("codec", "kept"), [("h264", True), ("hevc", True), ("av1", False)])
+def test_captions_in_the_pictures_stay_or_are_told(tmp_path: Path, codec: str, kept: bool) -> None:
     plain, source = make(Film("ts", frames=12, b_frames=0, sound=0), tmp_path / "plain.ts"), tmp_path / "film.ts"
     with av.open(plain) as before, av.open(source, "w", format="mpegts") as after:
         stream = after.add_stream_from_template(before.streams.video[0], opaque=True)
@@ -208,11 +209,13 @@ def test_captions_in_the_pictures_stay(tmp_path: Path) -> None:
             new.stream = stream
             after.mux(new)
     target = tmp_path / "out.mp4"
-    run(source, target, "h264")
+    _, _, found = run(source, target, codec)
     captions = [_captions(path) for path in (source, target)]
     assert len(captions[0]) == 12
     assert all(captions[0])
-    assert captions[1] == captions[0]
+    assert (captions[1] == captions[0]) is kept
+    lost = "captions in the pictures: of 12 pictures that have some, 0"
+    assert found.streams_lost == (() if kept else (lost,))
 
 
 def _captions(path: Path) -> list[bytes]:

@@ -12,6 +12,7 @@ from carry import carry, numbers, run
 from filmgen import Film, ffmpeg, make
 
 from pipeline import video
+from pipeline.compare import compare
 from pipeline.errors import Unsupported
 from pipeline.verify import verify
 
@@ -188,6 +189,70 @@ def test_fields_stay_told(tmp_path: Path, first: str, suffix: str) -> None:
     info, _ = _right(source, target)
     assert info.field_order == first
     assert video.ingest(target, tmp_path / "again").field_order == first
+
+
+_INTERLACED = ("-c:v", "mpeg2video", "-flags", "+ildct+ilme")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "order"),
+    [
+        ("film.ts", ("-vf", "tinterlace=interleave_top,fieldorder=tff", *_INTERLACED), "tff"),
+        ("film.mpg", ("-vf", "tinterlace=interleave_bottom,fieldorder=bff", *_INTERLACED), "bff"),
+        ("film.avi", ("-vf", "scale=720:576,fps=25", "-c:v", "dvvideo", "-pix_fmt", "yuv420p"), "bff"),
+    ],
+)
+def test_fields_of_broadcasts_and_tapes_stay_told(
+    tmp_path: Path, name: str, options: tuple[str, ...], order: str
+) -> None:
+    source, target = tmp_path / name, tmp_path / "out.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=352x288:r=50:d=0.4,format=yuv420p", *options, source)
+    info, index = _right(source, target)
+    assert info.field_order == order
+    assert video.ingest(target, tmp_path / "again").field_order == order
+    carry(source, tmp_path / "out.mkv", "hevc")
+    assert f"the order of fields ({order})" in compare(info, tmp_path / "out.mkv", index, threads=1).streams_lost
+
+
+def test_a_camera_does_not_sign_its_films(tmp_path: Path) -> None:
+    """MXF names everything by numbers that hold the camera's network address."""
+    source, target = tmp_path / "film.mxf", tmp_path / "out.mov"
+    ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=s=128x96:r=25:d=0.4", "-c:v", "mpeg2video", "-timecode", "10:00:00:00", source
+    )
+    _, _, found = run(source, target)
+    assert any("material_package_umid" in line for line in found.stripped)
+    with av.open(target) as after:
+        tags = [*after.metadata, *(key for stream in after.streams for key in stream.metadata)]
+        assert not [key for key in tags if "uid" in key.lower() or "umid" in key.lower()]
+        assert after.streams.video[0].metadata["timecode"] == "10:00:00:00"
+
+
+def test_telemetry_is_left_out_and_told(tmp_path: Path) -> None:
+    """Action cameras write where they are; the name of such data is the one that chapters have."""
+    plain, source = make(Film(frames=20), tmp_path / "plain.mp4"), tmp_path / "film.mov"
+    chapter = "[CHAPTER]\nTIMEBASE=1/1000\nSTART={}\nEND={}\ntitle=One\n"
+    (tmp_path / "meta.txt").write_text(";FFMETADATA1\n" + chapter.format(0, 400) + chapter.format(400, 700))
+    (tmp_path / "place.bin").write_bytes(b"GPS5" * 99)
+    ffmpeg("-i", plain, "-i", tmp_path / "meta.txt", "-f", "data", "-i", tmp_path / "place.bin",
+           "-map", "0", "-map", "2", "-map_chapters", "1", "-c", "copy", "-tag:d", "gpmd", source)  # fmt: skip
+    assert b"gpmd" in source.read_bytes()
+    info, _, found = run(source, tmp_path / "out.mp4")
+    assert [s.chapters for s in info.streams if s.kind == "data"] == [False, True]
+    assert [line for line in found.stripped if "where it was filmed" in line] == list(found.stripped)
+    assert len(found.stripped) == 1
+    assert b"GPS5" not in (tmp_path / "out.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_transparency_beside_the_picture_is_told(tmp_path: Path, codec: str) -> None:
+    source, target = tmp_path / "film.webm", tmp_path / "out.mkv"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=128x96:r=25:d=0.4,format=yuva420p", "-c:v", codec, "-auto-alt-ref", "0",
+           "-deadline", "realtime", source)  # fmt: skip
+    _, _, found = run(source, target)
+    assert any("transparency" in line for line in found.stripped)
+    with av.open(target) as after:
+        assert "alpha_mode" not in {key.lower() for key in after.streams.video[0].metadata}
 
 
 def test_durations_and_begins_of_streams(tmp_path: Path) -> None:

@@ -47,7 +47,12 @@ def test_sound_that_is_missing_is_not_equal(
         return SimpleNamespace(index=number, kind="audio", codec="aac", language="")
 
     info: Any = SimpleNamespace(
-        source=Path("a"), streams=(audio(1), audio(2)), time_base=Fraction(1, 25), moved=Fraction(0), metadata=()
+        source=Path("a"),
+        streams=(audio(1), audio(2)),
+        time_base=Fraction(1, 25),
+        moved=Fraction(0),
+        metadata=(),
+        field_order="progressive",
     )
     ones = np.ones(3, np.int64)
     index = FrameIndex(np.arange(3), ones, ones > 0, ones < 0, (), 0, Fraction(1, 25))
@@ -59,7 +64,7 @@ def test_sound_that_is_missing_is_not_equal(
     monkeypatch.setattr("pipeline.tracks.read", lambda container, numbers, part: {1: None, 2: None})
     monkeypatch.setattr("pipeline.tracks.same", lambda *args: same)
     monkeypatch.setattr(module, "video_stream", lambda container, number: FakeStream(0, "video"))
-    monkeypatch.setattr(module, "_times", lambda *_: (np.arange(3), 0))
+    monkeypatch.setattr(module, "_times", lambda *_: (np.arange(3), 0, 0))
     found = module.compare(info, Path("b"), index)
     assert (found.audio_equal, found.sound_changed) == (equal, changed)
 
