@@ -15,6 +15,8 @@ from pipeline.track import Floats, Ints, Tracklet, between, overlap, pair, to_bo
 SAME_BOX = 0.4  # mean IoU on shared frames from which on two tracklets are one face
 EXTEND = 8  # frames a face is covered before its first and after its last sight, less what landmarks carried it
 _LEAST_EXTEND = 4
+_SURE_WAY = 5  # frames of sight from which on the way that a face has gone tells where it goes on
+_SPOILT = 0.2  # of a replaced face that the guess of a brief sight may lie over
 _GAP = Fraction(1)  # seconds without sight within a shot over which a face is joined
 _GAP_EMBEDDING = 0.6
 _SWELL = 0.02  # an extrapolated box grows by this share per frame: it grows less sure
@@ -30,6 +32,11 @@ class Row:
     presence: Floats
     angles: Floats
     source: Ints  # (n, 2) chunk, tracklet; -1 where filled
+
+    def part(self, which: slice) -> "Row":
+        """Some of its frames, without a gap."""
+        boxes, presence, angles = self.boxes[which], self.presence[which], self.angles[which]
+        return Row(self.frames[which], boxes, presence, angles, self.source[which])
 
 
 @dataclass(slots=True)
@@ -163,6 +170,39 @@ def lay_out(chain: Chain, index: FrameIndex, first: int, last: int, size: tuple[
     return _extend(row, index, first, last, size)
 
 
+def spared(rows: Sequence[Row], replaced: Sequence[np.ndarray]) -> list[slice]:
+    """The part of each row that is to stay: all of it, but that what a brief sight of something is guessed to be before
+    and after ends where it would lie over a face that is replaced anyway. Such are hands that pass before a face.
+    `replaced` (n,) of each row, where it gets a new face."""
+    firsts, lasts = (np.array([row.frames[end] for row in rows], np.int64) for end in (0, -1))
+    parts = list[slice]()
+    for k, row in enumerate(rows):
+        near = np.flatnonzero((lasts >= row.frames[0]) & (firsts <= row.frames[-1])).tolist()
+        parts.append(_spared(row, [(rows[i], replaced[i]) for i in near if i != k]))
+    return parts
+
+
+def _spared(row: Row, others: Sequence[tuple[Row, np.ndarray]]) -> slice:
+    seen = np.flatnonzero(row.source[:, 0] >= 0)
+    if not 0 < len(seen) < _SURE_WAY:
+        return slice(0, len(row.frames))
+    over = np.zeros(len(row.frames), np.bool_)
+    for other, fresh in others:
+        _, mine, theirs = np.intersect1d(row.frames, other.frames, assume_unique=True, return_indices=True)
+        under = _share_under(other.boxes[theirs], row.boxes[mine])
+        over[mine] |= fresh[theirs] & (under >= _SPOILT)
+    before, after = np.flatnonzero(over[: seen[0]]), np.flatnonzero(over[seen[-1] + 1 :])
+    begin = int(before[-1]) + 1 if len(before) else 0
+    return slice(begin, int(seen[-1]) + 1 + int(after[0]) if len(after) else len(row.frames))
+
+
+def _share_under(boxes: Floats, cover: Floats) -> Floats:
+    """(n,) how much of each of `boxes` (n, 4) lies under that of `cover` (n, 4)."""
+    lo, hi = np.maximum(boxes[:, :2], cover[:, :2]), np.minimum(boxes[:, 2:], cover[:, 2:])
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return np.asarray(np.prod(np.clip(hi - lo, 0, None), axis=1) / np.maximum(areas, 1e-6), np.float32)
+
+
 def _fill(boxes: Floats) -> None:
     have = np.flatnonzero(np.isfinite(boxes[:, 0]))
     for a, b in pairwise(have):
@@ -197,6 +237,7 @@ def _beyond(boxes: Floats, count: int, size: tuple[int, int]) -> Floats:
     """Boxes (count or fewer, 4) that go on after the last of `boxes`; they end where the face has left the picture."""
     states = to_state(boxes)
     slope = (states[-1] - states[0]) / max(1, len(states) - 1)
+    slope *= ((len(states) - 1) / (_SURE_WAY - 1)) ** 2  # of two or three boxes it is chance
     slope[2:] = 0
     out = list[Floats]()
     for k in range(1, count + 1):

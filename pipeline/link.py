@@ -16,7 +16,7 @@ from pipeline.choose import choose
 from pipeline.errors import NoIdentity
 from pipeline.facts import FrameIndex
 from pipeline.identity import NobodyModel, Seed
-from pipeline.join import Chain, Row, join, lay_out
+from pipeline.join import Chain, Row, join, lay_out, spared
 from pipeline.keys import person_keys
 from pipeline.people import cluster
 from pipeline.shape import mean_shape
@@ -110,6 +110,9 @@ def link(
     kept = sorted((i for i in range(len(rows)) if len(rows[i].frames)), key=lambda i: _place(rows[i]))
     chains, rows = [chains[i] for i in kept], [rows[i] for i in kept]
     treatments = [_treatment(r, damaged[r.frames - first], veil) for r in rows]
+    parts = spared(rows, [t == Treatment.REPLACE for t in treatments])
+    rows = [row.part(part) for row, part in zip(rows, parts, strict=True)]
+    treatments = [treatment[part] for treatment, part in zip(treatments, parts, strict=True)]
     persons = _persons(chains, rows)
     people = tuple(_people(chains, treatments, persons, secret, model, steady, choose))
     return Linked(tuple(_tracks(rows, treatments, persons, people)), people)

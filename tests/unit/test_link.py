@@ -126,6 +126,30 @@ def test_an_extension_follows_the_motion_and_ends_outside() -> None:
     assert (track.boxes[:, 2] > 0).all()
 
 
+def test_a_brief_sight_does_not_tell_where_it_goes_on() -> None:
+    linked = run([chunk(0, 0, 100, tracklet(0, 40, 42, person(1), x=300, speed=15))], index(100))
+    (track,) = linked.tracks
+    seen = track.boxes[track.tracklet_of[:, 0] >= 0]
+    assert abs(track.boxes[-1, :2] - seen[-1, :2]).max() < 30, "at full speed it would be 62 px away"
+
+
+def test_what_passes_before_a_replaced_face_is_covered_while_it_is_seen_and_no_longer() -> None:
+    face, hand = tracklet(0, 0, 99, person(1)), tracklet(1, 40, 42, x=150)
+    linked = run([chunk(0, 0, 100, face, hand)], index(100))
+    brief = min(linked.tracks, key=lambda track: len(track.frames))
+    assert brief.frames.tolist() == [40, 41, 42]
+    assert (brief.treatment != Treatment.REPLACE).all()
+
+
+@pytest.mark.parametrize("alone", [{"x": 300.0}, {"longer": 12.0}])
+def test_what_is_beside_a_face_or_seen_for_longer_is_covered_before_and_after(alone: dict[str, float]) -> None:
+    last = 40 + int(alone.get("longer", 2))
+    face, other = tracklet(0, 0, 99, person(1)), tracklet(1, 40, last, x=alone.get("x", 150.0))
+    linked = run([chunk(0, 0, 100, face, other)], index(100))
+    track = min(linked.tracks, key=lambda track: len(track.frames))
+    assert (track.frames[0], track.frames[-1]) == (32, last + 8)
+
+
 def test_a_gap_within_a_second_is_filled_and_covered() -> None:
     parts = tracklet(0, 0, 39, person(1), speed=1), tracklet(1, 55, 99, person(1), speed=1)
     (track,) = run([chunk(0, 0, 100, *parts)], index(100)).tracks
