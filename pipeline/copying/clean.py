@@ -1,8 +1,8 @@
 """Which groups of pictures may keep the source's bits: those in which, and in the groups beside which, nobody is seen.
 
 Nothing covers a face in a copied group, so none may be there. Whatever the detector gives a score at all counts as
-doubt, also where nothing came of it, and a group beside one with a face, a doubt or damage is rendered, too: a face was
-mostly there before it was found.
+doubt, also where nothing came of it. A group beside one with a face, a doubt or damage, or within NEAR frames of that,
+is rendered, too: a face was mostly there before it was found.
 """
 
 import json
@@ -21,6 +21,7 @@ from pipeline.track import KEEP, Floats, Track
 
 Why = Literal["", "face", "doubt", "damage", "beside", "gate", "range", "cut", "packets", "decoded"]
 DOUBT = KEEP  # score of a detection that could carry a track on
+NEAR = 24  # frames that count as beside a group, however short its neighbours are: as long may go between full looks
 
 Bool = NDArray[np.bool_]
 
@@ -59,9 +60,12 @@ def judge(
         faces[track.frames[(track.frames >= first) & (track.frames < last)] - first] = True
     spans = [span for span in _spans(groups.groups, last) if span.stop > first and span.start < last]
     own = [_of(span, first, last, faces, scores, damaged) for span in spans]
+    # How many frames up to each one speak against copying.
+    near = np.concatenate([[0], np.cumsum(faces | damaged | (scores >= DOUBT))])
     verdicts = list[Verdict]()
     for k, (span, verdict) in enumerate(zip(spans, own, strict=True)):
-        beside = any(other.why for other in own[max(0, k - 1) : k + 2])
+        low, high = max(0, span.start - NEAR - first), min(last - first, span.stop + NEAR - first)
+        beside = any(other.why for other in own[max(0, k - 1) : k + 2]) or near[high] > near[low]
         why = verdict.why or ("beside" if beside else _unfit(span, edges))
         verdicts.append(replace(verdict, why=why))
     return tuple(verdicts)

@@ -3,14 +3,13 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from math import inf
 from pathlib import Path
 
 import av
 import numpy as np
 
 from pipeline import planes
-from pipeline.copying.clean import Verdict, Why
+from pipeline.copying.clean import NEAR, Verdict, Why
 from pipeline.copying.groups import Group
 from pipeline.errors import VerifyError
 from pipeline.facts import VideoInfo
@@ -60,15 +59,15 @@ class Copies:
         """After a rendering; False when groups had to be taken out, so that it has to be done again.
 
         `sights`: frames and scores of whatever the gate's detector took for a face, however unsure, in the chunk and
-        around it. Such a group isn't copied, nor one beside it; what lies beyond the chunk is beside its first or last.
-        `unlike`: copied frames that came out other than they are in the source."""
-        before, end = self.groups, len(self.verdicts) - 1
+        around it. Such a group isn't copied, nor one beside it or within NEAR frames of it. `unlike`: copied frames
+        that came out other than they are in the source."""
+        before = self.groups
 
-        def highest_in(start: int, stop: int | float) -> float:
+        def highest_in(start: int, stop: int) -> float:
             return max((score for frame, score in sights if start <= frame < stop), default=0.0)
 
         scores = [highest_in(v.start, v.stop) for v in self.verdicts]
-        near = [highest_in(v.start if k else 0, v.stop if k < end else inf) for k, v in enumerate(self.verdicts)]
+        near = [highest_in(v.start - NEAR, v.stop + NEAR) for v in self.verdicts]
         highest = [max(near[k], *scores[max(0, k - 1) : k + 2]) for k in range(len(scores))]
         self.verdicts = tuple(replace(v, gate=highest[k]) for k, v in enumerate(self.verdicts))
         self._take_out([score > 0 for score in highest], "gate")

@@ -17,7 +17,7 @@ from pipeline.checked import render_checked
 from pipeline.chunk import plan
 from pipeline.copying import clean
 from pipeline.copying import groups as table
-from pipeline.copying.clean import DOUBT, Verdict, Why, copied, judge, load, save, within
+from pipeline.copying.clean import DOUBT, NEAR, Verdict, Why, copied, judge, load, save, within
 from pipeline.copying.copies import Copies, Proof, decoded_digest, digest
 from pipeline.copying.groups import Group, Groups
 from pipeline.decode import read
@@ -28,12 +28,12 @@ from pipeline.link import Linked
 from pipeline.models.blazeface import BlazeFace
 from pipeline.track import Track, Treatment
 
-LAST, GOP = 60, 10
+LAST, GOP = 180, 30
 TEN = Groups(tuple(Group(k, k + GOP, 100, True) for k in range(0, LAST, GOP)), "", b"sets", 1)
 
 
 def analysis(start: int = 0, stop: int = LAST, damaged: tuple[int, ...] = (), **scores: float) -> ChunkAnalysis:
-    """Scores by frame: f12=0.3."""
+    """Scores by frame: f12=0.3. A group has 30 frames."""
     given = np.zeros(stop - start, np.float32)
     for frame, score in scores.items():
         given[int(frame[1:]) - start] = score
@@ -53,12 +53,19 @@ def whys(*tracks: Track, seen: ChunkAnalysis | None = None, edges: tuple[int, ..
 
 def test_a_group_is_copied_where_nobody_is_in_it_and_beside_it() -> None:
     assert whys() == [""] * 6
-    assert whys(track(25, 26)) == ["", "beside", "face", "beside", "", ""]
-    assert whys(track(29, 31)) == ["", "beside", "face", "face", "beside", ""]
+    assert whys(track(75, 76)) == ["", "beside", "face", "beside", "", ""]
+    assert whys(track(89, 91)) == ["", "beside", "face", "face", "beside", ""]
     assert whys(seen=analysis(f0=DOUBT)) == ["doubt", "beside", "", "", "", ""]
-    assert whys(seen=analysis(f59=DOUBT - 0.01)) == [""] * 6
-    assert whys(seen=analysis(damaged=(33,))) == ["", "", "beside", "damage", "beside", ""]
-    assert whys(track(0, 1), seen=analysis(f25=0.4)) == ["face", "beside", "doubt", "beside", "", ""]
+    assert whys(seen=analysis(f179=DOUBT - 0.01)) == [""] * 6
+    assert whys(seen=analysis(damaged=(100,))) == ["", "", "beside", "damage", "beside", ""]
+    assert whys(track(0, 1), seen=analysis(f75=0.4)) == ["face", "beside", "doubt", "beside", "", ""]
+
+
+def test_beside_short_groups_so_many_frames_count_as_may_go_between_looks() -> None:
+    every = Groups(tuple(Group(k, k + 1, 9, True) for k in range(LAST)), "", b"sets", 1)
+    found = judge(every, (0, LAST), [analysis(f100=0.4)], ())
+    assert {v.start for v in found if v.why} == set(range(100 - NEAR, 101 + NEAR))
+    assert {v.start for v in found if v.why == "doubt"} == {100}
 
 
 @pytest.mark.parametrize("treatment", [Treatment.KEPT, Treatment.NO_FACE, Treatment.COVER_CHOSEN])
@@ -68,46 +75,40 @@ def test_a_face_that_somebody_left_open_is_one_all_the_same(treatment: Treatment
 
 def test_frames_that_nobody_looked_at_are_in_doubt() -> None:
     assert whys(seen=replace(analysis(), scores=None)) == ["doubt"] * 6
-    assert [v.why for v in judge(TEN, (0, LAST), [analysis(0, 30)], ())] == [
-        "",
-        "",
-        "beside",
-        "doubt",
-        "doubt",
-        "doubt",
-    ]
+    some = [v.why for v in judge(TEN, (0, LAST), [analysis(0, 90)], ())]
+    assert some == ["", "", "beside", "doubt", "doubt", "doubt"]
 
 
 def test_a_group_that_does_not_lie_whole_in_a_chunk_of_the_job_is_rendered() -> None:
-    assert whys(edges=(0, 15, 30, 60)) == ["", "cut", "", "", "", ""]
-    part = judge(TEN, (5, 44), [analysis(5, 44)], ())
-    assert [(v.start, v.why) for v in part] == [(0, "range"), (10, ""), (20, ""), (30, ""), (40, "range")]
+    assert whys(edges=(0, 45, 90, LAST)) == ["", "cut", "", "", "", ""]
+    part = judge(TEN, (15, 132), [analysis(15, 132)], ())
+    assert [(v.start, v.why) for v in part] == [(0, "range"), (30, ""), (60, ""), (90, ""), (120, "range")]
 
 
 def test_what_is_in_no_group_is_rendered_and_counts_as_a_neighbour() -> None:
-    some = Groups((Group(20, 30, 9, True), Group(30, 40, 9, False)), "", b"sets", 1)
+    some = Groups((Group(60, 90, 9, True), Group(90, 120, 9, False)), "", b"sets", 1)
     found = judge(some, (0, LAST), [analysis()], ())
     assert [(v.start, v.stop, v.why) for v in found] == [
-        (0, 20, "packets"), (20, 30, ""), (30, 40, "packets"), (40, 60, "packets"),
+        (0, 60, "packets"), (60, 90, ""), (90, 120, "packets"), (120, LAST, "packets"),
     ]  # fmt: skip
-    assert judge(some, (0, LAST), [analysis(f19=0.9)], ())[1].why == "beside"
+    assert judge(some, (0, LAST), [analysis(f1=0.9)], ())[1].why == "beside"
     assert judge(Groups((), "it is interlaced"), (0, LAST), [analysis()], ()) == ()
 
 
 def test_verdicts_survive_the_disk_and_are_told_by_chunk(tmp_path: Path) -> None:
-    found = judge(TEN, (0, 30, LAST), [analysis(f3=0.25)], ())
+    found = judge(TEN, (0, 90, LAST), [analysis(f3=0.25)], ())
     save(found, tmp_path / "copies.json")
     assert load(tmp_path / "copies.json") == found
     assert found[0].score == pytest.approx(0.25)
-    assert [v.start for v in copied(found, 0, 30)] == [20]
-    assert [(v.start, v.stop) for v in within(found, 5, 25)] == [(5, 10), (10, 20), (20, 25)]
+    assert [v.start for v in copied(found, 0, 90)] == [60]
+    assert [(v.start, v.stop) for v in within(found, 15, 75)] == [(15, 30), (30, 60), (60, 75)]
     (tmp_path / "copies.json").write_text("[{}]")
     with pytest.raises(VerifyError, match="which groups are copied"):
         load(tmp_path / "copies.json")
 
 
 def copies() -> Copies:
-    return Copies([Verdict(k, k + GOP, 100, "", 0.0) for k in range(20, 60, GOP)], b"sets")
+    return Copies([Verdict(k, k + GOP, 100, "", 0.0) for k in range(60, LAST, GOP)], b"sets")
 
 
 def starts(some: Copies) -> list[int]:
@@ -117,26 +118,27 @@ def starts(some: Copies) -> list[int]:
 def test_what_the_gate_sees_keeps_its_group_and_those_beside_it_from_being_copied() -> None:
     some = copies()
     assert some.hold([], [])
-    assert starts(some) == [20, 30, 40, 50]
-    assert not some.hold([(32, 0.5)], [])
-    assert starts(some) == [50]
+    assert starts(some) == [60, 90, 120, 150]
+    assert not some.hold([(96, 0.5)], [])
+    assert starts(some) == [150]
     assert [(v.why, v.gate) for v in some.verdicts] == [("gate", 0.5)] * 3 + [("", 0.0)]
-    assert some.hold([(32, 0.5)], []), "once is enough"
+    assert some.hold([(96, 0.5)], []), "once is enough"
 
 
-def test_what_the_gate_sees_beyond_the_chunk_is_beside_its_outermost_group() -> None:
+def test_what_the_gate_sees_near_a_group_counts_beyond_the_chunk_too() -> None:
     before, after = copies(), copies()
-    assert not before.hold([(19, 0.6)], [])
-    assert not after.hold([(60, 0.6)], [])
-    assert (starts(before), starts(after)) == ([30, 40, 50], [20, 30, 40])
+    assert not before.hold([(60 - NEAR, 0.6)], [])
+    assert not after.hold([(LAST + NEAR - 1, 0.6)], [])
+    assert (starts(before), starts(after)) == ([90, 120, 150], [60, 90, 120])
+    assert copies().hold([(59 - NEAR, 0.6), (LAST + NEAR, 0.6)], [])
 
 
 def test_nothing_is_copied_where_something_is_covered_or_came_out_otherwise() -> None:
     some = copies()
-    some.make_way([track(15, 21, Treatment.COVER_GATE)])
-    assert starts(some) == [30, 40, 50]
-    assert not some.hold([], [44])
-    assert starts(some) == [30, 50]
+    some.make_way([track(45, 61, Treatment.COVER_GATE)])
+    assert starts(some) == [90, 120, 150]
+    assert not some.hold([], [132])
+    assert starts(some) == [90, 150]
     assert [v.why for v in some.verdicts] == ["gate", "", "decoded", ""]
 
 
@@ -221,7 +223,7 @@ def test_a_face_that_only_the_gate_finds_is_covered_and_its_group_is_not_copied(
 def test_what_the_gate_is_unsure_of_is_enough(seen: Seen, tmp_path: Path) -> None:
     segment, some, _ = rendered(seen, seen.linked, Half(-9), tmp_path)
     usual = frames(some)
-    assert {*range(24), *range(84, LONG)} <= usual
+    assert {*range(12), *range(84, LONG)} <= usual
     # Frame 96 is looked at, in the last group of nine. Such a score, once, is nothing that the gate would cover.
     segment, some, treated = rendered(seen, seen.linked, Half(96), tmp_path)
     assert "COVER_GATE" not in treated

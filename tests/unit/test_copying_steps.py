@@ -32,7 +32,7 @@ from pipeline.link import Linked
 from pipeline.mend import changed
 from pipeline.video import ingest
 
-FRAMES, GOP, SHOWN = 96, 8, range(40, 52)
+FRAMES, GOP, SHOWN = 160, 8, range(72, 84)
 
 
 def nothing(_: int) -> None:
@@ -103,14 +103,14 @@ def hashes(path: Path, info: VideoInfo) -> list[bytes]:
 
 def test_from_chunks_to_the_film(clean: Job, tmp_path: Path) -> None:
     assert clean.indexed.uncopied == ""
-    assert [chunk.start for chunk in clean.plan.chunks] == [0, 32, 64]
+    assert [chunk.start for chunk in clean.plan.chunks] == [0, 32, 64, 96, 128]
     parts = tuple(clean.render(chunk) for chunk in clean.plan.chunks)
     groups = [group for _, facts in parts for group in facts.groups]
     assert [(g.first, g.last) for g in groups] == [(k, k + GOP) for k in range(0, FRAMES, GOP)]
     assert [float(g.time) for g in groups] == [k / 25 for k in range(0, FRAMES, GOP)]
     whys = [g.why for g in groups]
-    assert whys[5:7] == ["face", "face"]
-    assert whys[:3] == whys[-3:] == [""] * 3
+    assert whys[9:11] == ["face", "face"]
+    assert whys[:4] == whys[-4:] == [""] * 4
     made = clean.steps.stitch(clean.setup, clean.plan, parts, tmp_path)
     info = ingest(clean.setup.source, tmp_path)
     before, after = hashes(clean.setup.source, info), hashes(tmp_path / made.film, info)
@@ -141,7 +141,7 @@ def test_a_box_that_a_reviewer_draws_takes_its_groups_out(clean: Job) -> None:
     box = Edit("one", Kind.BOX, "kim", 0.0, frame=4, box=(20.0, 20.0, 90.0, 90.0), made=50)
     mended = clean.mend("mended", box)
     assert "0" in mended.renders
-    assert "2" not in mended.renders, "a chunk far from it stays as it was"
+    assert "4" not in mended.renders, "a chunk far from it stays as it was"
     _, facts = clean.render(clean.plan.chunks[0], "mended", "again")
     whys = [group.why for group in facts.groups]
     assert whys[0] == "face"
@@ -158,7 +158,7 @@ def test_a_chunk_of_which_other_groups_are_copied_is_another(clean: Job, tmp_pat
     assert one.keys() == two.keys() == {2}
     assert one != two
     marks = copying.marks(clean.path("link"), clean.path("link"), clean.plan.chunks)
-    assert marks.keys() == {0, 1, 2}
+    assert marks.keys() == {0, 1, 2, 3, 4}
     assert marks[0][0] == marks[0][1]
     assert marks[0][0].startswith("0-8 8-16")
 
