@@ -28,8 +28,10 @@ from pipeline.track import Sample
 
 CANDIDATES = 14  # tried at once
 ROUNDS = 9
+PATIENCE = 3  # rounds after which one that is just far enough is taken
 DRAWN = 800  # seeds of which the best fitting become candidates
 MARGIN = 1.1  # how far beyond a threshold the distance to the person replaced must be
+WELL = 1.25  # merit that is sought for so long: a head that turns comes nearer than in the looks that it is tried on
 AMPLE = 1.4  # and from where on more is no better
 WHOLE = 0.60  # the recogniser's own threshold
 EYES = 0.39  # the same when it sees brows and eyes alone: 1 % of pairs of different people are nearer, of 60
@@ -64,6 +66,7 @@ def choose(
     known = torch.cat([model.portraits, others])
     limits = torch.cat([torch.full((len(model.portraits),), FROM_PORTRAIT), torch.full((len(others),), FROM_OTHERS)])
     fitting = _fitting(model, secret, person, looks)
+    best = (-np.inf, 0)
     for start in range(0, CANDIDATES * ROUNDS, CANDIDATES):
         seeds = fitting[start : start + CANDIDATES]
         faces = _portraits(model, seeds, recogniser)
@@ -72,9 +75,12 @@ def choose(
         hopeful = [k for k in range(len(seeds)) if distinct[k]]  # trying on the person takes longest
         far[hopeful], misfit[hopeful] = _tried_on(model, [seeds[k] for k in hopeful], looks, recogniser)
         allowed = distinct & (far >= MARGIN)
-        if allowed.any():
-            merit = _merit(far, misfit).masked_fill(~allowed, -np.inf)
-            return seeds[int((allowed.float() if steady else merit).argmax())]
+        if steady and allowed.any():
+            return seeds[int(allowed.float().argmax())]
+        merit = _merit(far, misfit).masked_fill(~allowed, -np.inf)
+        best = max(best, (float(merit.max()), -(start + int(merit.argmax()))))
+        if best[0] >= WELL or (start // CANDIDATES + 1 >= PATIENCE and best[0] > -np.inf):
+            return fitting[-best[1]]
     raise NoIdentity(
         f"no identity for {person}", f"{CANDIDATES * ROUNDS} candidates were too near to someone", "the face is covered"
     )
