@@ -8,7 +8,9 @@ from cluster.job import PER_CHUNK, Step
 from cluster.pace import BEGIN, Load, Pace
 
 _SURE = 0.3  # share of a step that must have been done for its own speed alone to tell how long the rest takes
-_CALM = 12.0  # seconds in which what is told comes near what is reckoned
+_CALM = 0.15  # share of the time left in which what is told comes near what is reckoned
+_QUICK, _SLOW = 1.5, 20.0  # seconds, at least and at most, for that
+_MOST = 5.0  # times by which the running step may change what is thought of the later ones
 _STEPS = [step for step in Step if step in BEGIN]
 
 
@@ -56,12 +58,14 @@ class Outlook:
         film = self._films.get(job)
         if film is None or not film.load.frames:
             return None
-        rest = self._step(film, step, workers) * (1 - share)
+        rest, slower = self._step(film, step, workers) * (1 - share), 1.0
         if own is not None and math.isfinite(own):
             sure = min(1.0, share / _SURE)
+            if step in PER_CHUNK and rest > 0:  # as the machine is now, other chunks take long, too
+                slower = 1 + sure * (min(_MOST, max(1 / _MOST, own / rest)) - 1)
             rest = sure * own + (1 - sure) * rest
-        later = (each for each in _STEPS if list(Step).index(each) > list(Step).index(step))
-        return self._calm(job, rest + sum(self._step(film, each, workers) for each in later), now)
+        later = [each for each in _STEPS if list(Step).index(each) > list(Step).index(step)]
+        return self._calm(job, rest + slower * sum(self._step(film, each, workers) for each in later), now)
 
     def _step(self, film: Film, step: Step, workers: float) -> float:
         if step not in BEGIN:
@@ -76,7 +80,8 @@ class Outlook:
         told = self._told.get(job)
         if told is None:
             told = self._told[job] = _Told(now, now + left)
-        near = 1 - math.exp(-max(0.0, now - told.at) / _CALM)
+        calm = min(_SLOW, max(_QUICK, _CALM * left))
+        near = 1 - math.exp(-max(0.0, now - told.at) / calm)
         told.ends += near * (now + left - told.ends)
         told.at = now
         return max(0.0, told.ends - now)

@@ -76,6 +76,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._known: dict[tuple[Step, str], Parts] = {}
+        self._off: dict[tuple[Step, str], float] = {}  # logarithm of how much slower than at the beginning it is here
 
     def note(self, step: Step, device: str, load: Load, seconds: float) -> None:
         """What a unit took."""
@@ -85,6 +86,9 @@ class Pace:
         if step not in BEGIN or seconds <= 0 or not sum(told) > 0:
             return
         off = math.log(seconds / sum(told))
+        begin = sum(part * amount for part, amount in zip(self._begin(step, device), amounts, strict=True))
+        slower = math.log(seconds / begin)
+        self._off[step, device] = slower + (1 - _NEW) * (self._off.get((step, device), slower) - slower)
         if (step, device) in self._known:
             shares = [each / sum(told) for each in told]
             whole = sum(share * share for share in shares)
@@ -98,6 +102,14 @@ class Pace:
     def _of(self, step: Step, device: str) -> Parts:
         if (step, device) in self._known:
             return self._known[step, device]
+        # Where another step is slower than it was thought to be, this one is, too.
+        others = [off for (of, on), off in self._off.items() if of in PER_CHUNK and on == device]
+        slower = math.exp(sum(others) / len(others)) if others else 1.0
+        a, b, c = self._begin(step, device)
+        return a * slower, b * slower, c * slower
+
+    @staticmethod
+    def _begin(step: Step, device: str) -> Parts:
         a, b, c = BEGIN.get(step, (0.0, 0.0, 0.0))
         quicker = _GPU if device == "cuda" and step in PER_CHUNK else 1.0
         return a * quicker, b * quicker, c * quicker

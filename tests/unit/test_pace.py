@@ -47,6 +47,13 @@ def test_the_first_measurement_tells_how_fast_the_machine_is() -> None:
     assert pace.step(Step.RENDER, Load(500, 0.5, 3.0)) == pytest.approx(3 * before)
 
 
+def test_a_machine_that_is_slow_at_one_step_is_thought_slow_at_the_others() -> None:
+    pace = a_pace((Step.ANALYSE, "cpu", FILM, 2 * Pace().step(Step.ANALYSE, FILM)))
+    assert pace.step(Step.RENDER, FILM) == pytest.approx(2 * Pace().step(Step.RENDER, FILM))
+    pace.note(Step.RENDER, "cpu", FILM, 7.0)
+    assert pace.step(Step.RENDER, FILM) == pytest.approx(7.0)
+
+
 def test_what_is_measured_later_changes_the_parts_that_it_is_about() -> None:
     bare, crowd = Load(100, 1.0, 0.0), Load(100, 1.0, 20.0)
     pace = Pace()
