@@ -34,7 +34,8 @@ def problem(answer: Any, status: int) -> str:
 
 def test_a_job_is_made_shown_and_listed(api: Api, film: str) -> None:
     kim = api.client("kim", team="news")
-    made = kim.post("/v1/jobs", json={"source": film, "priority": 3, "quality": "20:slow", "start": "1:02.5"})
+    asked = {"source": film, "priority": 3, "quality": "20:slow", "start": "1:02.5", "copy_clean": True}
+    made = kim.post("/v1/jobs", json=asked)
     assert made.status_code == 201, made.text
     job = made.json()
     assert made.headers["location"] == f"/v1/jobs/{job['job']}"
@@ -44,7 +45,7 @@ def test_a_job_is_made_shown_and_listed(api: Api, film: str) -> None:
         **encoding,
         "convert_audio": False,
         "convert_subtitles": False,
-        "copy_clean": False,
+        "copy_clean": True,
         "drop_dynamic_hdr": False,
     }
     assert job["settings"]["start"] == {"seconds": "125/2", "frame": None}

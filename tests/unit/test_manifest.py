@@ -44,6 +44,15 @@ def films(tmp_path: Path) -> Path:
     return folder
 
 
+def test_copying_is_asked_for_on_the_line_or_for_all_and_by_nobody_else(run: Run, book: Book, films: Path) -> None:
+    (films / "list.csv").write_text("source,copy_clean\na.mp4,yes\nb.mov,\n", encoding="utf-8")
+    for more, wanted in ((), [True, False]), (("--copy-clean",), [True, True]):
+        code, out, err = run("submit", "--manifest", films / "list.csv", *more)
+        assert (code, err) == (0, "")
+        jobs = [line.split()[0] for line in out.splitlines()]
+        assert [book.ledger(job).spec().encoding.copy_clean for job in jobs] == wanted
+
+
 def test_a_csv_with_options_of_each(run: Run, book: Book, films: Path) -> None:
     first = new_id()
     (films / "list.csv").write_text(
