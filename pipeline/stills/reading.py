@@ -13,8 +13,9 @@ import pi_heif
 from PIL import Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 from pipeline.errors import InputError, Truncated, Unsupported
-from pipeline.stills.kinds import MAX_SIDE, Kind, kind_of
+from pipeline.stills.kinds import HEIC, MAX_SIDE, Kind, kind_of
 from pipeline.stills.moving import Structure, structure
+from pipeline.stills.trial import stands
 
 # What Pillow raises for damaged files, by format and place.
 _DAMAGED = (
@@ -58,6 +59,8 @@ class Look:
 @contextmanager
 def _opened(path: Path, kind: Kind) -> Iterator[Image.Image]:
     """An image whose pixels aren't read yet. Errors in what is done with it become InputErrors."""
+    if kind is HEIC and not stands(path):
+        raise InputError(f"{path} can't be read", "its decoder fails on it", "get the whole file again")
     bomb = Unsupported(f"{path} is too large", f"more than {MAX_SIDE} pixels on a side are not done", "scale it down")
     try:
         with warnings.catch_warnings():

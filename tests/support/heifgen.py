@@ -1,8 +1,8 @@
 """HEIC files by construction (ISO/IEC 23008-12): tiles, a turn and profiles as phones write them."""
 
-import io
 import struct
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -37,20 +37,26 @@ def _full(name: bytes, version: int, flags: int, *parts: bytes) -> bytes:
 
 def _coded(image: Image.Image, depth: int) -> tuple[bytes, bytes]:
     """(decoder's configuration, the picture) in HEVC, 4:4:4, next to no loss."""
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as out:
-        params = "log-level=none:pools=none:info=0:range=full:colormatrix=bt709"
-        stream = out.add_stream("libx265", rate=25, options={"crf": "2", "x265-params": params})
-        stream.width, stream.height, stream.pix_fmt = *image.size, "yuv444p" if depth == 8 else "yuv444p10le"
-        frame = av.VideoFrame.from_ndarray(np.asarray(image.convert("RGB")), format="rgb24")
-        frame = frame.reformat(format=stream.pix_fmt, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.JPEG)
-        for packet in (*stream.encode(frame), *stream.encode(None)):
-            out.mux(packet)
-    buffer.seek(0)
-    with av.open(buffer) as container:
-        video = container.streams.video[0]
-        data = b"".join(bytes(packet) for packet in container.demux(video))
-        return bytes(video.codec_context.extradata or b""), data
+    encoder = av.CodecContext.create("libx265", "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt = *image.size, "yuv444p" if depth == 8 else "yuv444p10le"
+    encoder.time_base = Fraction(1, 25)
+    params = "log-level=none:pools=none:info=0:repeat-headers=1:range=full:colormatrix=bt709"
+    encoder.options = {"crf": "2", "x265-params": params}
+    frame = av.VideoFrame.from_ndarray(np.asarray(image.convert("RGB")), format="rgb24")
+    frame = frame.reformat(format=encoder.pix_fmt, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.JPEG)
+    data = b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None)))
+    units = [unit.rstrip(b"\0") for unit in data.split(b"\0\0\1")[1:]]
+    sets = {kind: unit for unit in units if (kind := unit[0] >> 1 & 63) in (32, 33, 34)}
+    slices = b"".join(struct.pack(">I", len(unit)) + unit for unit in units if unit[0] >> 1 & 63 < 32)
+    profile = sets[33].replace(b"\0\0\3", b"\0\0")[3:15]
+    head = (
+        b"\1"
+        + profile
+        + struct.pack(">HBBBBHBB", 0xF000, 0xFC, 0xFF, 0xF8 | depth - 8, 0xF8 | depth - 8, 0, 0x0F, len(sets))
+    )
+    arrays = (struct.pack(">BHH", 0x80 | kind, 1, len(unit)) + unit for kind, unit in sets.items())
+    return head + b"".join(arrays), slices
 
 
 def write(image: Image.Image, path: Path, how: Heic = Heic()) -> Path:

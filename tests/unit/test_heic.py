@@ -1,5 +1,7 @@
 """HEIC in: turned, tiled, with its profile, as phones write it; or refused."""
 
+import contextlib
+import random
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from stillgen import carry
 from cluster.config import output_suffix
 from pipeline import video
 from pipeline.errors import InputError, Unsupported
-from pipeline.stills import kinds, reading
+from pipeline.stills import kinds, reading, trial
 from pipeline.verify import verify
 
 TURNED = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # says a turn that was done already
@@ -60,6 +62,28 @@ def test_what_is_no_whole_file_is_refused(tmp_path: Path) -> None:
         path.write_bytes(data)
         with pytest.raises(InputError):
             video.ingest(path, tmp_path / f"work{number}")
+
+
+def test_a_file_on_which_the_decoder_crashes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = heic(tmp_path / "a.heic")
+    assert trial.stands(source)
+    crash = tmp_path / "crash.py"
+    crash.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setattr(trial, "__file__", str(crash))
+    with pytest.raises(InputError, match="its decoder fails on it"):
+        video.ingest(heic(tmp_path / "b.heic"), tmp_path / "work")
+
+
+def test_broken_files_are_refused_or_read_and_crash_nothing(tmp_path: Path) -> None:
+    whole, rng = heic(tmp_path / "whole.heic", tiles=(2, 1), exif=TURNED).read_bytes(), random.Random(6)
+    for number in range(12):
+        data = bytearray(whole)
+        for _ in range(4):
+            data[rng.randrange(12, 700)] = rng.randrange(256)
+        path = tmp_path / f"{number}.heic"
+        path.write_bytes(data)
+        with contextlib.suppress(InputError):
+            list(reading.pictures(path))
 
 
 def test_more_pictures_in_it_are_left_out_and_told(tmp_path: Path) -> None:
