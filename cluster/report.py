@@ -44,7 +44,7 @@ def build(ledger: Ledger, wall: dict[Step, float], models: Iterable[dict[str, st
     return {
         "version": VERSION,
         "job": ledger.job_id,
-        "source": {**records.plain(spec.source), **records.plain(source)},
+        "source": {**records.plain(spec.source), **_source(source)},
         "output": {"place": _target(ledger, spec), "bytes": film.bytes, "sha256": film.sha256},
         "settings": {
             **_asked(spec),
@@ -77,6 +77,11 @@ def build(ledger: Ledger, wall: dict[Step, float], models: Iterable[dict[str, st
         "steps": _steps(ledger, plan, index, wall, edits),
         "work_deleted": False,
     }
+
+
+def _source(source: SourceFacts) -> dict[str, Any]:
+    """The film's facts. What a first look at it guessed served an estimate, and is none."""
+    return {name: value for name, value in records.plain(source).items() if name != "survey"}
 
 
 def _target(ledger: Ledger, spec: JobSpec) -> str:
