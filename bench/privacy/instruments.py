@@ -33,7 +33,7 @@ _MEAN = torch.tensor([131.0912, 103.8827, 91.4953])[:, None, None]  # of RGB: VG
 _EYE, _EYE_SCALE = 64, 2.3  # px; side of the square over the eye's width, as in MediaPipe's graph
 _EYES = ((33, 133, True), (362, 263, False))  # corners from left to right; the network knows left eyes, others mirrored
 _GREY = 0.5
-_LOOKS = 6  # until the landmarks of heads tilted by 50 degrees stay where they are; with two they lie between eye and brow
+_LOOKS = 6  # until landmarks of heads tilted by 50 degrees stay; after two they lie between eye and brow
 
 
 @lru_cache(maxsize=1)
