@@ -13,6 +13,7 @@ import secrets
 import shutil
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ _NAME = "worker-"
 _HELD = ".held"  # a file that is locked as long as the folder's process lives
 # A machine under load is slow, not lost; but a decoder that hangs is ended.
 _PATIENCE = Patience(silent=300, born=600, stuck=900)
+_SWEEPS = 20  # of its folder, a tenth of a second apart
 _STARTS = 3  # of Ray, until it is given up
 _STORE_BYTES = 80 * 1024**2  # Ray's smallest is 75 MiB; only small records go through it
 
@@ -278,7 +280,11 @@ class LocalPool:
         """Forget Ray and remove its folder. The caller ends the processes first (`leave`, `processes.end_all`)."""
         if not self._closed.is_set():
             self._closed.set()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            for _ in range(_SWEEPS):  # a start that is failing may still put something there
+                shutil.rmtree(self._folder, ignore_errors=True)
+                if not self._folder.exists() and not (self._thread and self._thread.is_alive()):
+                    break
+                time.sleep(0.1)
             os.close(self._held)
 
 

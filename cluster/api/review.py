@@ -111,7 +111,7 @@ def show(job: JobId, ctx: Ctx, user: Reviewer, response: Response) -> EditsOut:
     return _out(ctx, edits, edits.latest(), row.control, response)
 
 
-@router.post("/{job}/edits", status_code=201, response_model=EditsOut, responses=responses(412, 413, 428))
+@router.post("/{job}/edits", status_code=201, response_model=EditsOut, responses=responses(400, 412, 413, 428))
 def add(job: JobId, asked: NewEdit, ctx: Ctx, user: Reviewer, response: Response, tag: Seen = None) -> EditsOut:
     """Change something. It is rendered by POST mend. Refused with 422 when it can't hold, and with 412 when somebody
     else has changed the list since: nothing of theirs is lost, and `changes` says what they did."""

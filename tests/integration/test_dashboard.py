@@ -246,8 +246,7 @@ def test_before_and_after(dash: Dash, somebody: Any, tmp_path: Path) -> None:
     same = (
         "Math.abs(document.querySelector('#before').currentTime - document.querySelector('#after').currentTime) < .002"
     )
-    kim.page.wait_for_function(same)
-    assert kim.page.evaluate("document.querySelector('#after').currentTime") == pytest.approx(3.5 / 25, abs=0.002)
+    becomes(kim, f"Math.abs(document.querySelector('#after').currentTime - {3.5 / 25}) < .002 && {same}")
     kim.page.get_by_label("How much of the original shows").fill("20")
     assert kim.page.evaluate("document.querySelector('#compare').style.getPropertyValue('--share')") == "20%"
     kim.page.get_by_role("button", name="Hide the original").click()

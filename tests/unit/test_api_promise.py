@@ -33,6 +33,7 @@ PARAMETERS = {
     "If-Match": "a version",
     "edit_id": "an id",
     "person": "a number",
+    "track": "a number",
     "Last-Event-ID": "a number",
     "Tus-Resumable": "a version",
     "Upload-Length": "a number",

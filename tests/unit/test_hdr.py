@@ -92,9 +92,9 @@ def test_a_new_face_looks_as_it_does_in_the_sdr_film(kind: str, gain: float) -> 
     new = _replaced(film)
     difference = (hdr.as_sdr(new, gain) - wanted)[:, changed] * 255
     dim = gain < 1  # in which the same noise of a camera counts for more
-    assert np.abs(difference).mean() < (4 if dim else 2)
+    assert np.abs(difference).mean() < (4 if dim else 2.5)
     assert np.percentile(np.abs(difference), 99) < (16 if dim else 8)
-    assert np.abs(difference.mean(1)).max() < 2.5  # no cast
+    assert np.abs(difference.mean(1)).max() < 3  # no cast
     assert torch.equal(new.planes[0][:, :40], film.planes[0][:, :40])
 
 
