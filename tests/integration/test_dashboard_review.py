@@ -161,6 +161,7 @@ def test_a_face_that_was_missed_is_marked_with_the_pointer_or_in_numbers(
     assert drawn.box[0] == pytest.approx(wide / 2, abs=wide / 20)
     assert drawn.box[1] == pytest.approx(high / 4, abs=high / 20)
     assert drawn.box[3] == pytest.approx(high / 2, abs=high / 20)
+    becomes(kim, "document.readyState === 'complete' && document.querySelector('#after').readyState >= 2")
     page.get_by_text("A face was missed here").click()
     for name, value in {"Frame": "12", "Left": "4", "Top": "5", "Width": "20", "Height": "1"}.items():
         page.get_by_label(name, exact=True).fill(value)

@@ -100,7 +100,13 @@ export class Compare {
   }
 
   go(seconds) {
-    if (!Number.isFinite(this.after.duration)) return;
+    if (!Number.isFinite(this.after.duration)) {
+      // Not loaded yet: the last place that was asked for is gone to once it is.
+      if (this.later === undefined) this.after.addEventListener("loadedmetadata", () => this.go(this.later), { once: true });
+      this.later = seconds;
+      return;
+    }
+    this.later = undefined;
     this.after.currentTime = Math.min(Math.max(0, seconds), this.after.duration);
     this.match(true);
     this.show();
