@@ -98,8 +98,7 @@ def to_rgb(samples: Tensor, layout: PixelLayout) -> Tensor:
     matrix, _, offset = matrices(layout, samples.device)
     rgb = torch.matmul(matrix, samples.flatten(2)).sub_((matrix @ offset)[:, None])
     if layout.transfer != "sdr":
-        rgb = transfer.shown(rgb, layout.transfer)
-        rgb = transfer.narrow(rgb) if layout.wide else rgb
+        rgb = transfer.colours(rgb, layout.transfer, layout.wide)
     return rgb.reshape(samples.shape)
 
 
@@ -108,7 +107,7 @@ def to_chroma(rgb: Tensor, layout: PixelLayout) -> Tensor:
     _, to_yuv, offset = matrices(layout, rgb.device)
     flat = rgb.flatten(2)
     if layout.transfer != "sdr":
-        flat = transfer.stored(transfer.wide(flat) if layout.wide else flat, layout.transfer)
+        flat = transfer.signals(flat, layout.transfer, layout.wide)
     chroma = torch.matmul(to_yuv[1:], flat).add_(offset[1:, None])
     return chroma.reshape(len(rgb), 2, *rgb.shape[2:])
 

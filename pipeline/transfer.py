@@ -4,12 +4,13 @@ A face is drawn in values in which a step means about the same everywhere, and i
 of a display with a gamma of 2.4 (ITU-R BT.1886). Values of HDR films aren't such. Here 1 is what HDR takes for white,
 203 cd/m2 (ITU-R BT.2408-7, 2.1), and what is brighter lies above 1, up to 5 for PQ's 10,000 cd/m2: nothing is clipped.
 
-PQ: SMPTE ST 2084 and ITU-R BT.2100-2, table 4. HLG: ARIB STD-B67 and BT.2100-2, table 5, on a display of 1,000 cd/m2,
-whose system gamma of 1.2 is applied to each channel by itself. Wide colours: the matrix from BT.2020 to BT.709 (ITU-R
+PQ: SMPTE ST 2084 and ITU-R BT.2100-2, table 4. HLG: ARIB STD-B67 and BT.2100-2, table 5, on a display of 1,000 cd/m2
+with a system gamma of 1.2: tables apply it to each channel by itself, as is right for greys and near enough for
+detectors, and `colours` makes of that the one of luminance. Wide colours: the matrix from BT.2020 to BT.709 (ITU-R
 BT.2087-0) is applied to these values instead of to light. That is exact for greys, within 0.02 for skin, and without
 powers.
 
-All of this is tables and one matrix, and SDR films never come here.
+All of this is tables and one matrix, and of HLG's colours a power; SDR films never come here.
 """
 
 from functools import lru_cache
@@ -31,6 +32,7 @@ _SIGNALS, _VALUES, _COARSE = 1 << 13, 1 << 15, 1 << 12  # entries of tables
 _M1, _M2, _C1, _C2, _C3 = 2610 / 16384, 2523 / 4096 * 128, 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
 _A, _B, _C = 0.17883277, 0.28466892, 0.55991073
 _HLG_PEAK, _SYSTEM_GAMMA = 1000.0, 1.2
+_LUMINANCE, _DARK = (0.2627, 0.6780, 0.0593), 1e-4
 _NARROW = ((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187))
 
 
@@ -128,18 +130,46 @@ def brightest(transfer: Transfer) -> float:
     return 1.0 if transfer == "sdr" else float(values(np.array([1.0]), transfer)[0])
 
 
-def narrow(rgb: Tensor) -> Tensor:
-    """Values (..., 3, N) of BT.2020's primaries for BT.709's; those that BT.709 hasn't lie outside of 0..1."""
+def colours(signal: Tensor, transfer: Transfer, wide_gamut: bool) -> Tensor:
+    """Values (..., 3, N) of RGB signals, of BT.709's primaries; those that BT.709 hasn't lie outside of 0..1."""
+    rgb = shown(signal, transfer)
+    rgb = _coupled(rgb) if transfer == "hlg" else rgb
+    return _narrow(rgb) if wide_gamut else rgb
+
+
+def signals(rgb: Tensor, transfer: Transfer, wide_gamut: bool) -> Tensor:
+    """Signals of values: the way back from `colours`."""
+    rgb = torch.matmul(_gamut(True, rgb.device), rgb) if wide_gamut else rgb
+    return stored(_uncoupled(rgb) if transfer == "hlg" else rgb, transfer)
+
+
+def _narrow(rgb: Tensor) -> Tensor:
     return torch.matmul(_gamut(False, rgb.device), rgb)
 
 
-def wide(rgb: Tensor) -> Tensor:
-    """The way back from `narrow`."""
-    return torch.matmul(_gamut(True, rgb.device), rgb)
+def _coupled(rgb: Tensor) -> Tensor:
+    """Values (..., 3, N) of HLG's signals, each by itself, as the display shows them: its system gamma is one of
+    luminance."""
+    size = rgb.abs().clamp_min_(_DARK)
+    return rgb * (_luminance(size.square()) / size.square()).pow_((_SYSTEM_GAMMA - 1) / GAMMA)
+
+
+def _uncoupled(rgb: Tensor) -> Tensor:
+    """The way back from `_coupled`."""
+    size = rgb.abs().clamp_min_(_DARK)
+    # Luminance of the display is that of the scene to the power of the system gamma.
+    scene = _luminance(size.pow(GAMMA)).pow_(1 / _SYSTEM_GAMMA)
+    alone = size.pow(GAMMA / 2).mul_(scene.pow_((1 - _SYSTEM_GAMMA) / 2))
+    return alone.copysign_(rgb)
+
+
+def _luminance(light: Tensor) -> Tensor:
+    """(..., 1, N) of light (..., 3, N) of BT.2020's primaries."""
+    return torch.matmul(torch.tensor(_LUMINANCE, device=light.device), light)[..., None, :]
 
 
 def viewed(signal: Tensor, transfer: Transfer, wide_gamut: bool) -> Tensor:
     """RGB signals (3, ...) as an SDR picture in 0..1, for detectors and for people. Good to a step of 8 bits."""
     place = ((signal - LOW) * ((_COARSE - 1) / (HIGH - LOW)) + 0.5).clamp_(0, _COARSE - 1).to(torch.int32)
     rgb = torch.index_select(_viewing(transfer, signal.device), 0, place.flatten()).reshape(3, -1)
-    return (narrow(rgb) if wide_gamut else rgb).reshape(signal.shape)
+    return (_narrow(rgb) if wide_gamut else rgb).reshape(signal.shape)

@@ -53,8 +53,8 @@ def test_every_sample_comes_back(kind: str) -> None:
     assert (stored(shown(samples, layout), layout) - samples).abs().max() < 0.25
     colours = torch.rand(2, 3, 24, 32, generator=torch.Generator().manual_seed(1))
     chroma = to_chroma(colours, layout)
-    luma = torch.tensordot(torch.tensor([0.2627, 0.6780, 0.0593]), transfer.stored(
-        transfer.wide(colours.flatten(2)), kind  # type: ignore[arg-type]
+    luma = torch.tensordot(torch.tensor([0.2627, 0.6780, 0.0593]), transfer.signals(
+        colours.flatten(2), kind, True  # type: ignore[arg-type]
     ).reshape(colours.shape).movedim(1, 0), 1) * 876 + 64  # fmt: skip
     back = to_rgb(torch.cat([luma[:, None], chroma], 1), layout)
     assert (back - colours).abs().max() < 0.002
@@ -92,10 +92,20 @@ def test_a_new_face_looks_as_it_does_in_the_sdr_film(kind: str, gain: float) -> 
     new = _replaced(film)
     difference = (hdr.as_sdr(new, gain) - wanted)[:, changed] * 255
     dim = gain < 1  # in which the same noise of a camera counts for more
-    assert np.abs(difference).mean() < (4 if dim else 2.5)
+    assert np.abs(difference).mean() < (4 if dim else 2)
     assert np.percentile(np.abs(difference), 99) < (16 if dim else 8)
-    assert np.abs(difference.mean(1)).max() < 3  # no cast
+    assert np.abs(difference.mean(1)).max() < 2.5  # no cast
     assert torch.equal(new.planes[0][:, :40], film.planes[0][:, :40])
+
+
+def test_hlgs_system_gamma_is_one_of_luminance() -> None:
+    """And the way back is exact, also where a colour has no place among BT.2020's."""
+    scene = np.array([[0.4, 0.02, 0.2], [0.1, 0.3, 0.2], [0.05, 0.01, 0.2]])  # red, green, grey
+    signal = torch.from_numpy(hdr.hlg(scene * 1000)).float()
+    values = transfer.colours(signal, "hlg", False)
+    assert np.allclose(values.numpy() ** 2.4 * 203, scene * 1000, rtol=2e-3)
+    wild = torch.tensor([[0.9, 0.01], [-0.1, 0.2], [0.3, 1.2]])
+    assert torch.allclose(transfer.colours(transfer.signals(wild, "hlg", True), "hlg", True), wild, atol=1e-3)
 
 
 def test_the_gate_counts_what_can_be_seen() -> None:
