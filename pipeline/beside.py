@@ -11,6 +11,8 @@ import av.error
 import av.stream
 
 Packet: TypeAlias = "av.Packet[av.stream.Stream]"
+Part = tuple[Fraction, Fraction] | None
+"""Seconds of the source from which to which a film is taken; None for all of it."""
 
 
 def holds(muxer: str, stream: av.stream.Stream) -> bool:
@@ -25,7 +27,7 @@ def holds(muxer: str, stream: av.stream.Stream) -> bool:
     return True
 
 
-def within(packet: Packet, part: tuple[Fraction, Fraction] | None) -> bool:
+def within(packet: Packet, part: Part) -> bool:
     """Whether a packet of another stream goes along with this part of the film, in seconds of the source. A subtitle
     that began before it is cut to begin with it."""
     if part is None:
@@ -48,7 +50,7 @@ def packets(
     source: av.container.InputContainer,
     pairs: dict[int, av.stream.Stream],
     shift: Fraction,
-    part: tuple[Fraction, Fraction] | None,
+    part: Part,
 ) -> Iterator[tuple[Packet, Fraction]]:
     """Packets of the streams in `pairs` (number in the source to stream of the output), moved by `shift` seconds, each
     with the time at which it has to be decoded."""

@@ -17,6 +17,7 @@ EXTEND = 8  # frames a face is covered before its first and after its last sight
 _LEAST_EXTEND = 4
 _SURE_WAY = 5  # frames of sight from which on the way that a face has gone tells where it goes on
 _SPOILT = 0.2  # of a replaced face that the guess of a brief sight may lie over
+_UNSURE = 0.6  # score below which a sight is more likely a hand
 _GAP = Fraction(1)  # seconds without sight within a shot over which a face is joined
 _GAP_EMBEDDING = 0.6
 _SWELL = 0.02  # an extrapolated box grows by this share per frame: it grows less sure
@@ -52,6 +53,11 @@ class Chain:
     @property
     def last(self) -> int:
         return max(t.last for _, t in self.pieces)
+
+    @property
+    def score(self) -> float:
+        """The highest that the detector gave it."""
+        return max(float(t.scores.max()) for _, t in self.pieces)
 
     def edge(self, end: bool) -> tuple[Floats, Floats]:
         """State and its change per frame at the first or last frame, looking into the chain's own time."""
@@ -170,13 +176,16 @@ def lay_out(chain: Chain, index: FrameIndex, first: int, last: int, size: tuple[
     return _extend(row, index, first, last, size)
 
 
-def spared(rows: Sequence[Row], replaced: Sequence[np.ndarray]) -> list[slice]:
-    """The part of each row that is to stay: all of it, but that what a brief sight of something is guessed to be before
-    and after ends where it would lie over a face that is replaced anyway. Such are hands that pass before a face.
-    `replaced` (n,) of each row, where it gets a new face."""
+def spared(chains: Sequence[Chain], rows: Sequence[Row], replaced: Sequence[np.ndarray]) -> list[slice]:
+    """The part of each row that is to stay: all of it, but that what a brief, unsure sight of something is guessed to
+    be before and after ends where it would lie over a face that is replaced anyway. Such are hands that pass before a
+    face. `replaced` (n,) of each row, where it gets a new face."""
     firsts, lasts = (np.array([row.frames[end] for row in rows], np.int64) for end in (0, -1))
     parts = list[slice]()
     for k, row in enumerate(rows):
+        if chains[k].score >= _UNSURE or np.count_nonzero(row.source[:, 0] >= 0) >= _SURE_WAY:
+            parts.append(slice(0, len(row.frames)))
+            continue
         near = np.flatnonzero((lasts >= row.frames[0]) & (firsts <= row.frames[-1])).tolist()
         parts.append(_spared(row, [(rows[i], replaced[i]) for i in near if i != k]))
     return parts
@@ -184,7 +193,7 @@ def spared(rows: Sequence[Row], replaced: Sequence[np.ndarray]) -> list[slice]:
 
 def _spared(row: Row, others: Sequence[tuple[Row, np.ndarray]]) -> slice:
     seen = np.flatnonzero(row.source[:, 0] >= 0)
-    if not 0 < len(seen) < _SURE_WAY:
+    if not len(seen):
         return slice(0, len(row.frames))
     over = np.zeros(len(row.frames), np.bool_)
     for other, fresh in others:

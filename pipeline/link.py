@@ -110,7 +110,7 @@ def link(
     kept = sorted((i for i in range(len(rows)) if len(rows[i].frames)), key=lambda i: _place(rows[i]))
     chains, rows = [chains[i] for i in kept], [rows[i] for i in kept]
     treatments = [_treatment(r, damaged[r.frames - first], veil) for r in rows]
-    parts = spared(rows, [t == Treatment.REPLACE for t in treatments])
+    parts = spared(chains, rows, [t == Treatment.REPLACE for t in treatments])
     rows = [row.part(part) for row, part in zip(rows, parts, strict=True)]
     treatments = [treatment[part] for treatment, part in zip(treatments, parts, strict=True)]
     persons = _persons(chains, rows)

@@ -4,6 +4,7 @@ Every sample keeps its time. Decoded samples are put on one clock of samples, ga
 and the encoder's own delay lies before the first one, as packets with earlier times that players skip.
 """
 
+import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -15,9 +16,8 @@ import av.error
 import av.stream
 import numpy as np
 
+from pipeline.beside import Part
 from pipeline.reading import open_input
-
-Part = tuple[Fraction, Fraction] | None
 
 _ENCODERS = {"webm": ("libopus", 48_000), "matroska": ("libopus", 48_000)}  # others: AAC, at the source's rate
 _AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000)
@@ -98,30 +98,32 @@ def _resampled(source: Path, number: int, new: av.AudioStream) -> Iterator[tuple
     first: Fraction | None = None
     done = 0
     with open_input(source) as container:
-        stream = container.streams[number]
-        rate = cast(av.AudioStream, stream).codec_context.sample_rate
+        stream = cast(av.AudioStream, container.streams[number])
+        rate = stream.codec_context.sample_rate
         end: Fraction | None = None
-        for packet in container.demux(stream):
-            try:
-                frames = cast(list[av.AudioFrame], packet.decode())
-            except av.error.InvalidDataError:
-                continue
-            for frame in frames:
-                time = end if frame.pts is None else frame.pts * (frame.time_base or Fraction(0))
-                time = time if time is not None else Fraction(0)
-                if end is not None and abs(time - end) <= Fraction(2, rate) + (frame.time_base or 0):
-                    time = end  # the container's clock is coarser than a sample
-                elif end is not None or first is None:
-                    yield from _drained(resampler, first, done, context.sample_rate)
-                    resampler = av.AudioResampler(_packed(new), context.layout.name, context.sample_rate)
-                    first, done = time, 0
-                end = time + Fraction(frame.samples, frame.sample_rate)
-                frame.pts = None
-                for made in resampler.resample(frame):
-                    assert first is not None
-                    yield round(first * context.sample_rate) + done, made.to_ndarray()
-                    done += made.samples
+        for frame in _frames(container, stream):
+            time = end if frame.pts is None else frame.pts * (frame.time_base or Fraction(0))
+            time = time if time is not None else Fraction(0)
+            if end is not None and abs(time - end) <= Fraction(2, rate) + (frame.time_base or 0):
+                time = end  # the container's clock is coarser than a sample
+            elif end is not None or first is None:
+                yield from _drained(resampler, first, done, context.sample_rate)
+                resampler = av.AudioResampler(_packed(new), context.layout.name, context.sample_rate)
+                first, done = time, 0
+            end = time + Fraction(frame.samples, frame.sample_rate)
+            frame.pts = None
+            for made in resampler.resample(frame):
+                assert first is not None
+                yield round(first * context.sample_rate) + done, made.to_ndarray()
+                done += made.samples
     yield from _drained(resampler, first, done, context.sample_rate)
+
+
+def _frames(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
+    """What can be decoded."""
+    for packet in container.demux(stream):
+        with contextlib.suppress(av.error.InvalidDataError):
+            yield from packet.decode()
 
 
 def span(source: Path, number: int, part: Part) -> tuple[Fraction, Fraction] | None:
@@ -129,16 +131,10 @@ def span(source: Path, number: int, part: Part) -> tuple[Fraction, Fraction] | N
     begin: Fraction | None = None
     end = Fraction(0)
     with open_input(source) as container:
-        stream = container.streams[number]
-        for packet in container.demux(stream):
-            try:
-                frames = cast(list[av.AudioFrame], packet.decode())
-            except av.error.InvalidDataError:
-                continue
-            for frame in frames:
-                time = end if frame.pts is None else frame.pts * (frame.time_base or Fraction(0))
-                begin = time if begin is None else min(begin, time)
-                end = max(end, time + Fraction(frame.samples, frame.sample_rate))
+        for frame in _frames(container, cast(av.AudioStream, container.streams[number])):
+            time = end if frame.pts is None else frame.pts * (frame.time_base or Fraction(0))
+            begin = time if begin is None else min(begin, time)
+            end = max(end, time + Fraction(frame.samples, frame.sample_rate))
     if begin is None:
         return None
     low, high = part if part is not None else (begin, end)

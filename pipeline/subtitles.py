@@ -18,10 +18,8 @@ import av.stream
 from av.subtitles.codeccontext import SubtitleCodecContext
 from av.subtitles.subtitle import AssSubtitle, SubtitleSet
 
-from pipeline.beside import Packet, within
+from pipeline.beside import Packet, Part, within
 from pipeline.reading import open_input
-
-Part = tuple[Fraction, Fraction] | None
 
 TEXT = ("subrip", "ass", "mov_text", "webvtt", "text")  # kinds of which a packet is a cue
 _BECOMES = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}

@@ -14,12 +14,10 @@ import av.container
 import av.stream
 
 from pipeline import sound, subtitles
-from pipeline.beside import Packet, within
+from pipeline.beside import Packet, Part, within
 from pipeline.reading import open_input
 
 KINDS = ("audio", "subtitle", "data")  # that have packets
-
-Part = tuple[Fraction, Fraction] | None
 
 _EMPTY_TEXT = b"\0\0"  # of MP4: nothing is shown until the next cue
 _BLOCKS = 2 * 1024  # samples: two blocks of an encoder, by which its sound may be longer

@@ -42,6 +42,7 @@ def tracklet(
     size: float = 80,
     presence: float = 0.99,
     yaw: float = 0,
+    score: float = 0.9,
 ) -> Tracklet:
     """A face seen on the frames [first, last], at x on frame 0."""
     frames = np.arange(first, last + 1, dtype=np.int32)
@@ -56,7 +57,7 @@ def tracklet(
         crop = np.zeros((3, 256, 256), np.uint8)
         samples = (Sample(first, crop, meshes[0], who, 0.8),)
     ones = np.ones(n, np.float32)
-    return Tracklet(number, frames, boxes, ones * 0.9, ones * presence, angles, meshes, mean_shape().numpy(), samples)
+    return Tracklet(number, frames, boxes, ones * score, ones * presence, angles, meshes, mean_shape().numpy(), samples)
 
 
 def chunk(number: int, start: int, stop: int, *tracklets: Tracklet, damaged: Sequence[int] = ()) -> ChunkAnalysis:
@@ -134,17 +135,22 @@ def test_a_brief_sight_does_not_tell_where_it_goes_on() -> None:
 
 
 def test_what_passes_before_a_replaced_face_is_covered_while_it_is_seen_and_no_longer() -> None:
-    face, hand = tracklet(0, 0, 99, person(1)), tracklet(1, 40, 42, x=150)
+    face, hand = tracklet(0, 0, 99, person(1)), tracklet(1, 40, 42, x=150, score=0.55)
     linked = run([chunk(0, 0, 100, face, hand)], index(100))
     brief = min(linked.tracks, key=lambda track: len(track.frames))
     assert brief.frames.tolist() == [40, 41, 42]
     assert (brief.treatment != Treatment.REPLACE).all()
 
 
-@pytest.mark.parametrize("alone", [{"x": 300.0}, {"longer": 12.0}])
-def test_what_is_beside_a_face_or_seen_for_longer_is_covered_before_and_after(alone: dict[str, float]) -> None:
+@pytest.mark.parametrize("alone", [{"x": 300.0}, {"longer": 12.0}, {"score": 0.65}])
+def test_what_is_beside_a_face_or_seen_for_longer_or_surely_is_covered_before_and_after(
+    alone: dict[str, float],
+) -> None:
     last = 40 + int(alone.get("longer", 2))
-    face, other = tracklet(0, 0, 99, person(1)), tracklet(1, 40, last, x=alone.get("x", 150.0))
+    face, other = (
+        tracklet(0, 0, 99, person(1)),
+        tracklet(1, 40, last, x=alone.get("x", 150.0), score=alone.get("score", 0.55)),
+    )
     linked = run([chunk(0, 0, 100, face, other)], index(100))
     track = min(linked.tracks, key=lambda track: len(track.frames))
     assert (track.frames[0], track.frames[-1]) == (32, last + 8)
