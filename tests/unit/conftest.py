@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from apiclient import Api
     from farmserver import Cable
+    from heldjob import Reviewer
 
     from cluster.client.farm import FarmClient
 
@@ -19,6 +20,16 @@ def api(tmp_path: Path) -> "Api":
     from apiclient import Api
 
     return Api(tmp_path)
+
+
+@pytest.fixture
+def reviewer(api: "Api") -> "Reviewer":
+    """Kim, who reviews her own job, which waits for that."""
+    from heldjob import Reviewer, held_job
+
+    found = Reviewer(api, held_job(api))
+    found.look()
+    return found
 
 
 @pytest.fixture
