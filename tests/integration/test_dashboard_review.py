@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import PICTURES, becomes, check
+from browser import PICTURES, becomes, check, ready
 from dashfarm import Dash, held, indexed
 from filmgen import Film, make
 from playwright.sync_api import Locator, Page, expect
@@ -44,6 +44,7 @@ def sure(page: Page) -> None:
 
 def noted(page: Page, what: str = "Noted") -> None:
     expect(page.get_by_role("status").first).to_contain_text(what)
+    ready(page)
 
 
 def test_two_reviewers_at_once_lose_nothing(dash: Dash, somebody: Any) -> None:
@@ -161,7 +162,7 @@ def test_a_face_that_was_missed_is_marked_with_the_pointer_or_in_numbers(
     assert drawn.box[0] == pytest.approx(wide / 2, abs=wide / 20)
     assert drawn.box[1] == pytest.approx(high / 4, abs=high / 20)
     assert drawn.box[3] == pytest.approx(high / 2, abs=high / 20)
-    becomes(kim, "document.readyState === 'complete' && document.querySelector('#after').readyState >= 2")
+    becomes(kim, "document.querySelector('#after').readyState >= 2")
     page.get_by_text("A face was missed here").click()
     for name, value in {"Frame": "12", "Left": "4", "Top": "5", "Width": "20", "Height": "1"}.items():
         page.get_by_label(name, exact=True).fill(value)

@@ -33,6 +33,11 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
+def ready(page: Page) -> None:
+    """Wait until the page's script has begun, if it has one."""
+    page.wait_for_selector("html[data-ready], html:not(:has(script[type=module]))", state="attached")
+
+
 class Watcher:
     """Somebody at a browser of their own."""
 
@@ -43,6 +48,14 @@ class Watcher:
         self.page: Page = self.context.new_page()
         self.page.on("console", lambda line: self._heard(line.type, line.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        goto = self.page.goto
+
+        def arrive(*arguments: Any, **options: Any) -> Any:
+            answer = goto(*arguments, **options)
+            ready(self.page)
+            return answer
+
+        setattr(self.page, "goto", arrive)  # noqa: B010  nobody types before the page can take it
         if token is not None:
             self.login(token)
 

@@ -174,3 +174,4 @@ if ($("[data-person]") || $("#ask")) {
 }
 for (const place of $$("[data-live]")) new Live(place);
 bulk();
+document.documentElement.dataset.ready = ""; // everything that is done by script is, from now on

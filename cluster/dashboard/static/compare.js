@@ -165,6 +165,9 @@ class Marking {
     drawing.addEventListener("pointerdown", (event) => this.begin(event));
     drawing.addEventListener("pointermove", (event) => this.from && this.draw(this.at(event)));
     for (const kind of ["pointerup", "pointercancel"]) drawing.addEventListener(kind, () => { this.from = null; });
+    const { frame } = this.fields;
+    if (frame.value !== frame.defaultValue) this.typed(frame); // people may be quicker than the script
+    if (place.open) this.toggle();
   }
 
   toggle() {
@@ -182,7 +185,7 @@ class Marking {
   /** Tell which frame is shown: roughly at once, exactly when the farm has looked it up. */
   async follow() {
     const { after, frame } = this.compare;
-    if (!this.place.open || document.activeElement === this.fields.frame) return;
+    if (!this.place.open || document.activeElement === this.fields.frame || this.compare.later !== undefined) return;
     const at = after.currentTime;
     if (at !== this.asked) this.fields.frame.value = frame;
     if (!after.paused || at === this.asked) return;
