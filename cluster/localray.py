@@ -34,6 +34,7 @@ _NAME = "worker-"
 _HELD = ".held"  # a file that is locked as long as the folder's process lives
 # A machine under load is slow, not lost; but a decoder that hangs is ended.
 _PATIENCE = Patience(silent=300, born=600, stuck=900)
+_LITTER = 3600.0  # seconds after which a folder that nobody holds is nobody's
 _SWEEPS = 20  # of its folder, a tenth of a second apart
 _STARTS = 3  # of Ray, until it is given up
 _STORE_BYTES = 80 * 1024**2  # Ray's smallest is 75 MiB; only small records go through it
@@ -92,6 +93,15 @@ def without_extras() -> None:
             setattr(node, name, lambda *_, **__: None)
 
 
+def without_messages() -> None:
+    """Keep Ray from writing on stdout what its servers say of workers that died: `log_to_driver` doesn't."""
+    from ray._private import worker
+
+    module: Any = worker
+    if hasattr(module, "print_to_stdstream"):
+        module.print_to_stdstream = lambda *_, **__: None
+
+
 def own_folder() -> tuple[Path, int]:
     """A new folder for Ray, and the descriptor that holds it for this process. Those of killed processes go."""
     # Sockets lie in here, and a socket's path may have 107 bytes: a long TMPDIR would not do.
@@ -101,6 +111,11 @@ def own_folder() -> tuple[Path, int]:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel has freed it
             if old.parent.lstat().st_uid == os.getuid():
                 shutil.rmtree(old.parent, ignore_errors=True)
+    for old in place.glob("veil-[0-9]*-*"):  # what was left when removing one was cut off
+        with contextlib.suppress(OSError):
+            facts = old.lstat()
+            if time.time() - facts.st_mtime > _LITTER and facts.st_uid == os.getuid() and not (old / _HELD).exists():
+                shutil.rmtree(old, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f"veil-{os.getpid()}-", dir=place))
     held = os.open(folder / f"{_HELD}.new", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(held, fcntl.LOCK_EX)
@@ -136,6 +151,7 @@ class LocalPool:
 
             logging.getLogger("ray").setLevel(logging.CRITICAL)
             without_extras()
+            without_messages()
             self._init(ray)
             names = {pid: processes.name_of(pid) for pid in processes.descendants()}
             self._servers = {pid: name for pid, name in names.items() if name in ("raylet", "gcs_server")}

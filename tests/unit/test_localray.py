@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -236,6 +237,16 @@ from cluster.localray import own_folder
 print(own_folder()[0], flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+def test_what_is_left_of_a_folder_that_was_half_removed_goes_after_a_while() -> None:
+    old, new = (Path(tempfile.mkdtemp(prefix=f"veil-{n}-", dir="/tmp")) for n in (1, 2))
+    os.utime(old, (0, 0))
+    mine, held = own_folder()
+    assert (old.exists(), new.exists(), mine.exists()) == (False, True, True)
+    for folder in (new, mine):
+        shutil.rmtree(folder)
+    os.close(held)
 
 
 def test_the_folder_of_a_farm_that_was_killed_goes_with_the_next_one() -> None:
